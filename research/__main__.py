@@ -1,0 +1,5 @@
+"""``python -m research``: the command line."""
+
+from research.cli import main
+
+main()

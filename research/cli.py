@@ -1,0 +1,329 @@
+"""The command line: every stage is papermill of its notebook; the rest reads what runs left.
+
+Imports nothing heavy: ``./run --help`` must answer at once. Exit codes: 0 done, 2 a mistake of the
+user (one line says which), 1 our fault, 75 the same work is already running.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from research.errors import UserError
+
+app = typer.Typer(
+    name="./run",
+    help="Alphabook: from raw bars to an honest verdict, in notebooks.\n\n"
+    "Start with [bold]./run demo[/bold]; then [bold]./run lab[/bold] to explore.",
+    epilog="Exit codes: 0 done, 2 your mistake (one line says which), 1 ours, 75 already running.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _text(*names: str, help: str, metavar: str | None = None) -> Any:
+    return Annotated[
+        str | None, typer.Option(*names, help=help, metavar=metavar, show_default=False)
+    ]
+
+
+def _whole(*names: str, help: str) -> Any:
+    return Annotated[int | None, typer.Option(*names, help=help, show_default=False)]
+
+
+def _switch(*names: str, help: str) -> Any:
+    return Annotated[bool, typer.Option(*names, help=help)]
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout; progress and log on stderr.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Log everything, and show tracebacks.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of all that is random.", show_default=False)
+]
+Name = Annotated[
+    str | None,
+    typer.Argument(metavar="STUDY", help="A study in studies/, or a path.", show_default=False),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--option",
+        metavar="KEY=VALUE",
+        help="Set any study key, as in -o labels.horizon='5 min'; may be repeated.",
+        show_default=False,
+    ),
+]
+
+# every flag once: its type and help; a flag that names a study key says so
+FLAGS: dict[str, Any] = {
+    "name": Name,
+    "study": _text("--study", help="The same as STUDY."),
+    "config": _text("--config", help="A study file of your own (.toml, .yaml, .json)."),
+    "settings": Settings,
+    "symbols": _text("--symbols", "--symbol", help="data.symbols, comma between."),
+    "single": _switch("--single", help="model.single: one model per symbol."),
+    "interval": _text("--interval", help="data.interval, as in 5m."),
+    "recompute": _switch("--recompute", help="Rebuild this stage even if nothing changed."),
+    "retrain": _switch("--retrain", help="Train every fold from scratch."),
+    "continue_rounds": _whole(
+        "--continue-rounds", help="model.continue_rounds: rounds to add to each stored fold model."
+    ),
+    "bins": _whole("--bins", help="evaluation.bins."),
+    "quantile": _whole("--quantile", help="backtest.quantile: the bin to trade."),
+    "scope": _text(
+        "--quantile-scope", help="evaluation.scope: trailing, fold, or a diagnostic one."
+    ),
+    "side": _text("--side", help="backtest.side: auto, long, short, longshort."),
+    "fee": _text("--fee", help="costs.fee per side, as in '2 bps'."),
+    "seed": Seed,
+    "as_json": Json,
+    "debug": Debug,
+}
+KEYS = {
+    "symbols": "data.symbols",
+    "single": "model.single",
+    "interval": "data.interval",
+    "continue_rounds": "model.continue_rounds",
+    "bins": "evaluation.bins",
+    "quantile": "backtest.quantile",
+    "scope": "evaluation.scope",
+    "side": "backtest.side",
+    "fee": "costs.fee",
+    "seed": "seed",
+}
+_ALL = ("name", "study", "config", "settings", "symbols", "interval")
+_END = ("seed", "as_json", "debug")
+_TRAIN = ("single", "retrain", "continue_rounds")
+_TRADE = ("bins", "quantile", "scope", "side", "fee")
+STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "download": (
+        "Bring the study's bars into the store: download, import or simulate (notebook 01).",
+        (*_ALL, "recompute", *_END),
+    ),
+    "features": ("Compute and study the features (notebook 02).", (*_ALL, "recompute", *_END)),
+    "train": (
+        "Train walk-forward and store out-of-sample forecasts (notebook 03).",
+        (*_ALL, *_TRAIN, *_END),
+    ),
+    "evaluate": (
+        "Score the forecasts: IC with interval, quantiles, decay (notebook 04).",
+        (*_ALL, "single", "bins", "scope", "recompute", *_END),
+    ),
+    "backtest": (
+        "Trade the forecasts with costs, one bar at a time (notebook 05).",
+        (*_ALL, "single", *_TRADE, "recompute", *_END),
+    ),
+    "report": (
+        "Run the whole chain, notebooks 01 to 05, and write the run's report.",
+        (*_ALL, *_TRAIN, *_TRADE, "recompute", *_END),
+    ),
+}
+
+
+def read_options(settings: list[str] | None = None, **flags: Any) -> dict[str, Any]:
+    """Turn ``-o key=value`` and the short flags into dotted study options.
+
+    Values are read as JSON where they are JSON, else as text.
+
+    >>> read_options(["labels.horizon=5 min", "evaluation.bins=5"], fee="2 bps", single=False)
+    {'costs.fee': '2 bps', 'labels.horizon': '5 min', 'evaluation.bins': 5}
+    """
+    options = {KEYS[k]: v for k, v in flags.items() if k in KEYS and v not in (None, False)}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"-o {setting!r}: expected KEY=VALUE, as in -o labels.horizon='5 min'.")
+        options[key.strip()] = _value(value)
+    if isinstance(options.get("data.symbols"), str):
+        names = str(options["data.symbols"]).split(",")
+        options["data.symbols"] = [name.strip() for name in names if name.strip()]
+    if isinstance(options.get("data.path"), str) and Path(options["data.path"]).exists():
+        options["data.path"] = str(Path(options["data.path"]).resolve())
+    return options
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _add_stage(stage: str, help: str, flags: tuple[str, ...]) -> None:
+    """Register one stage as a command with just the flags that it takes."""
+
+    def command(**given: Any) -> None:
+        _set_up_log(given["debug"])
+        chosen = str(given["config"] or given["name"] or given["study"] or "demo")
+        fresh = {k for k in ("recompute", "retrain") if given.get(k)}
+        _run(stage, chosen, read_options(**given), fresh, given["as_json"])
+
+    command.__doc__ = help
+    command.__annotations__ = {flag: FLAGS[flag] for flag in flags}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                flag,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False if FLAGS[flag].__origin__ is bool else None,
+                annotation=FLAGS[flag],
+            )
+            for flag in flags
+        ]
+    )
+    app.command(stage)(command)
+
+
+def _run(stage: str, chosen: str, options: dict[str, Any], fresh: set[str], as_json: bool) -> None:
+    from research import stages
+
+    if stage == "report":
+        done = stages.run_report(chosen, options, fresh=fresh)
+        typer.echo(json.dumps(done.summary, allow_nan=False) if as_json else done.text())
+    else:
+        _say(stages.run_stage(stage, chosen, options, fresh=fresh), as_json)
+
+
+def _say(done: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(done, allow_nan=False))
+    else:
+        for key, value in done.items():
+            typer.echo(f"{key:>10}  {value}")
+
+
+def _set_up_log(debug: bool) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("research").setLevel(logging.DEBUG if debug else logging.INFO)
+    if debug:
+        os.environ["ALPHABOOK_DEBUG"] = "1"
+
+
+for _name, (_help, _flags) in STAGES.items():
+    _add_stage(_name, _help, _flags)
+
+
+@app.command()
+def demo(seed: Seed = None, as_json: Json = False, debug: Debug = False) -> None:
+    """The main job in minutes, offline: a market with a known edge, from bars to verdict."""
+    _set_up_log(debug)
+    options = {} if seed is None else {"simulated.seed": seed}
+    _run("report", "demo", options, set(), as_json)
+
+
+@app.command()
+def sweep(
+    name: Name = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-g", "--grid", metavar="KEY=V1,V2", help="Values of a study key; repeatable."
+        ),
+    ] = None,
+    settings: Settings = None,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run every combination of some settings; done ones are skipped, failures set aside."""
+    from research import sweeps
+
+    _set_up_log(debug)
+    chosen = name or "demo"
+    done = sweeps.run(chosen, read_options(settings), grid or [], workers=workers)
+    typer.echo(json.dumps(done.to_dict(), allow_nan=False) if as_json else done.text())
+
+
+@app.command()
+def runs(as_json: Json = False) -> None:
+    """List the stored runs, newest first."""
+    from research.stored_runs import runs as stored
+
+    found = stored()
+    typer.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text())
+
+
+@app.command()
+def compare(a: str, b: str, as_json: Json = False) -> None:
+    """Compare two runs: changed settings, metrics side by side, the paired difference in IC."""
+    from research.stored_runs import compare as compare_runs
+
+    found = compare_runs(a, b)
+    typer.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text())
+
+
+@app.command()
+def new(
+    name: str,
+    stage: Annotated[str, typer.Option(help="The stage whose notebook is copied.")] = "features",
+    as_json: Json = False,
+) -> None:
+    """Put a copy of a stage's notebook into notebooks/my/, yours to change."""
+    from research import stages
+
+    _say(stages.new_notebook(name, stage), as_json)
+
+
+@app.command()
+def campaign(
+    name: str,
+    seeds: Annotated[int, typer.Option(help="Simulated markets of each kind.", min=1)] = 20,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Long measurements that are not part of check: truth, interruption."""
+    from research import campaigns
+
+    _set_up_log(debug)
+    found = campaigns.run(name, seeds=seeds, workers=workers)
+    typer.echo(json.dumps(found, allow_nan=False) if as_json else campaigns.text(found))
+
+
+@app.command()
+def lab() -> None:
+    """Open JupyterLab on the tour (./run does it; elsewhere: jupyter lab notebooks)."""
+    raise UserError("lab: start it as ./run lab, or as: jupyter lab notebooks/00_tour.ipynb")
+
+
+@app.command()
+def check() -> None:
+    """Run every test, on code and notebooks (./run does it; elsewhere: pytest)."""
+    raise UserError("check: start it as ./run check, or run pytest")
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    _read_env_file()
+    try:
+        app(prog_name="./run" if os.name == "posix" else "python -m research")
+    except UserError as error:
+        if os.environ.get("ALPHABOOK_DEBUG"):
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except BlockingIOError as error:
+        typer.echo(f"already running: {error}", err=True)
+        sys.exit(75)
+
+
+def _read_env_file() -> None:
+    """Take settings from ``.env`` that the environment does not have."""
+    path = Path(__file__).resolve().parent.parent / ".env"
+    lines = path.read_text(encoding="utf8").splitlines() if path.exists() else []
+    for line in lines:
+        key, equals, value = line.strip().partition("=")
+        if equals and not key.startswith("#"):
+            os.environ.setdefault(key.strip(), value.strip().strip("\"'"))

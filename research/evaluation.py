@@ -1,0 +1,163 @@
+"""How good a study's forecasts are: every score of one table of forecasts, gathered once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from html import escape
+
+import polars as pl
+
+from research import scores, signals
+from research.batch import Progress
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores of one table of out-of-sample forecasts.
+
+    Attributes
+    ----------
+    score : Score
+        Mean daily rank IC, pooled over symbols, with its 95 % interval.
+    pearson : Score
+        Pearson correlation of what was forecast and what came, both in units of volatility.
+    ic_break_even : float
+        IC that pays the costs when the most extreme tenth of forecasts is traded.
+    by_day, by_symbol, decay, regression : pl.DataFrame
+        Tables as the functions of `scores` return them.
+    quantiles : QuantileTable
+        Mean return by bin, with the study's cut-points.
+    optimism : pl.DataFrame
+        The spread under causal cut-points beside those that look back from the end.
+    binned : pl.DataFrame
+        The forecasts with their `bin`.
+    """
+
+    score: scores.Score
+    pearson: scores.Score
+    ic_break_even: float
+    by_day: pl.DataFrame
+    by_symbol: pl.DataFrame
+    decay: pl.DataFrame
+    regression: pl.DataFrame
+    quantiles: scores.QuantileTable
+    optimism: pl.DataFrame
+    binned: pl.DataFrame
+
+    @property
+    def optimism_gap(self) -> float | None:
+        """What ranking each day with hindsight would add to the spread."""
+        gap = self.optimism.filter(pl.col("scope") == "date")["gap"]
+        return gap[0] if gap.len() else None
+
+    def _repr_html_(self) -> str:
+        ratio = self.score.ic / self.ic_break_even
+        return (
+            f"<b>IC {self.score.ic:.4f}</b> [{self.score.low:.4f}, {self.score.high:.4f}], "
+            f"break-even {self.ic_break_even:.4f}, ratio {ratio:.2f}"
+            f"<br><small>{escape(self.score.blocks)}</small>{self.quantiles._repr_html_()}"
+        )
+
+
+def evaluate(
+    forecasts: pl.DataFrame,
+    labels_by_horizon: dict[timedelta, pl.DataFrame],
+    *,
+    horizon: timedelta,
+    interval: timedelta,
+    bins: int,
+    scope: str,
+    window: timedelta,
+    cost: float,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score forecasts in every way the house knows.
+
+    Parameters
+    ----------
+    forecasts : pl.DataFrame
+        As `schema.FORECASTS`.
+    labels_by_horizon : dict of timedelta to pl.DataFrame
+        Forward returns for the decay.
+    horizon, interval : timedelta
+        Of the labels, and of a bar.
+    bins, scope, window
+        As `signals.assign` takes them.
+    cost : float
+        Round trip, as a fraction of price.
+    draws, seed : int
+        Of the bootstrap.
+    progress : callable, optional
+        Takes (done, total, label).
+    """
+    binned = signals.assign(forecasts, bins=bins, scope=scope, window=window)  # type: ignore[arg-type]
+    how = {"horizon": horizon, "draws": draws, "seed": seed}
+    return Evaluation(
+        score=scores.ic(forecasts, **how),
+        pearson=scores.pearson_scaled(forecasts, **how),
+        ic_break_even=scores.break_even_ic(forecasts, cost=cost),
+        by_day=scores.ic_by_day(forecasts, horizon=horizon),
+        by_symbol=scores.ic_by_symbol(forecasts, **how),
+        decay=scores.decay(
+            forecasts, labels_by_horizon, cost=cost, draws=draws, seed=seed, progress=progress
+        ),
+        regression=scores.regression(forecasts),
+        quantiles=scores.quantile_table(binned, horizon=horizon, interval=interval),
+        optimism=_optimism(binned, bins, scope, window, horizon, interval),
+        binned=binned,
+    )
+
+
+def _optimism(
+    binned: pl.DataFrame,
+    bins: int,
+    scope: str,
+    window: timedelta,
+    horizon: timedelta,
+    interval: timedelta,
+) -> pl.DataFrame:
+    causal = scope if scope in signals.CAUSAL else "trailing"
+    looking_back = ["date", "global"]
+    if binned["symbol"].n_unique() > 1:
+        looking_back.append("timestamp")
+    bare = binned.drop("bin")
+    tables = {
+        name: binned
+        if name == scope
+        else signals.assign(bare, bins=bins, scope=name, window=window)  # type: ignore[arg-type]
+        for name in (causal, *looking_back)
+    }
+    return scores.optimism(tables, horizon=horizon, interval=interval, causal=causal)
+
+
+def screen(
+    table: pl.DataFrame, names: list[str], *, horizon: timedelta, draws: int = 300, seed: int = 0
+) -> pl.DataFrame:
+    """Score each feature alone, as if it were the forecast.
+
+    Parameters
+    ----------
+    table : pl.DataFrame
+        Features joined with labels: ``symbol, time, y`` and `names`. Hand in training rows alone:
+        what is chosen on the days it is judged on proves nothing.
+    names : list of str
+        Columns to score.
+    horizon : timedelta
+        Of the labels.
+    draws, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``feature, ic, low, high``, the strongest first.
+    """
+    rows = []
+    for name in names:
+        chosen = table.select("symbol", "time", "y", forecast=name)
+        score = scores.ic(chosen, horizon=horizon, draws=draws, seed=seed)
+        rows.append({"feature": name, "ic": score.ic, "low": score.low, "high": score.high})
+    return pl.DataFrame(rows).sort(pl.col("ic").abs(), descending=True)

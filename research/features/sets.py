@@ -1,0 +1,178 @@
+"""The frozen, versioned feature sets, and how a study's words become one of them.
+
+``S2`` is the set of the second source project (Jansen, ch. 12, on minute bars): 18 columns,
+continuous in crypto time. ``S2_day`` cuts returns at midnight UTC, as S2 itself does. A set never
+changes under its version: new values are a new version.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from research.errors import UserError, nearest
+from research.features import kernels, source
+from research.features.momentum import bop, cci_s2, mfi, rsi, slowd, slowk, stochrsi
+from research.features.returns import ret, ret_in_day
+from research.features.volatility import natr
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column: its expression over one symbol's bars, and what its values depend on.
+
+    Attributes
+    ----------
+    expr : pl.Expr
+        Of Float64; null where not known, never NaN.
+    group : str
+        The flag that switches it, such as ``"returns"``.
+    source : str
+        Serialised expression or plain source code: two features with equal text are equal.
+    """
+
+    expr: pl.Expr
+    group: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """Named columns in a fixed order.
+
+    Attributes
+    ----------
+    name, version : str
+        Such as ``"S2"`` and ``"1"``; they stay when groups are switched off or extras added.
+    columns : dict of str to Feature
+        In the order a model sees them.
+    """
+
+    name: str
+    version: str
+    columns: dict[str, Feature]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return list(self.columns)
+
+    @property
+    def exprs(self) -> list[pl.Expr]:
+        """Expressions, each under its column's name."""
+        return [feature.expr.alias(name) for name, feature in self.columns.items()]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of name, version, and of each column's name and source; comments do not count."""
+        parts = (part for name, f in self.columns.items() for part in (name, f.source))
+        return source.digest(self.name, self.version, *parts)
+
+    def _repr_html_(self) -> str:
+        groups: dict[str, list[str]] = {}
+        for name, feature in self.columns.items():
+            groups.setdefault(feature.group, []).append(name)
+        rows = "".join(f"<tr><td>{g}</td><td>{', '.join(n)}</td></tr>" for g, n in groups.items())
+        return f"<b>feature set {self.name}, version {self.version}</b><table>{rows}</table>"
+
+
+def _house(group: str, factory: Callable[..., pl.Expr], *parameters: int) -> Feature:
+    code = source.of_module(sys.modules[factory.__module__]), source.of_module(kernels)
+    return Feature(
+        expr=factory(*parameters),
+        group=group,
+        source=f"{factory.__name__}{parameters} {source.digest(*code)}",
+    )
+
+
+def _s2(returns: Callable[[int], pl.Expr]) -> dict[str, Feature]:
+    columns = {f"ret_{k}": _house("returns", returns, k) for k in range(1, 11)}
+    return columns | {
+        "bop": _house("bop", bop),
+        "cci": _house("cci", cci_s2, 14),
+        "mfi": _house("mfi", mfi, 14),
+        "rsi": _house("rsi", rsi, 14),
+        "stochrsi": _house("stochrsi", stochrsi, 14),
+        "slowk": _house("stoch", slowk, 14, 3),
+        "slowd": _house("stoch", slowd, 14, 3),
+        "natr": _house("natr", natr, 14),
+    }
+
+
+SETS: dict[str, FeatureSet] = {
+    "S2": FeatureSet("S2", "1", _s2(ret)),
+    "S2_day": FeatureSet("S2_day", "1", _s2(ret_in_day)),
+}
+
+
+def resolve(
+    name: str,
+    *,
+    groups: dict[str, bool] | None = None,
+    extra: list[str] | None = None,
+    folder: Path | None = None,
+) -> FeatureSet:
+    """Return the feature set that a study names.
+
+    Parameters
+    ----------
+    name : str
+        One of `SETS`.
+    groups : dict of str to bool, optional
+        Groups to switch off (False). Those not named stay on.
+    extra : list of str, optional
+        A user's own features as ``"module:name"``; the column is called `name`.
+    folder : Path, optional
+        Where the modules lie. Absent: ``studies/`` of the project.
+
+    Returns
+    -------
+    FeatureSet
+        Own features last, in the order given. Each has been tried on a canonical series.
+
+    Raises
+    ------
+    UserError
+        If the set or a group is unknown, no column is left, names clash, or an own feature is
+        missing, is of the wrong kind, or looks ahead.
+
+    Examples
+    --------
+    >>> resolve("S2", groups={"returns": False, "stoch": False}).names
+    ['bop', 'cci', 'mfi', 'rsi', 'stochrsi', 'natr']
+    """
+    from research.features import extra as own
+
+    if name not in SETS:
+        raise UserError(
+            f"feature set {name!r}: no such set.{nearest(name, list(SETS))} "
+            f"Here: {', '.join(SETS)}."
+        )
+    columns = _switched(SETS[name], groups or {})
+    for word in extra or []:
+        column, feature = own.load(word, folder=folder)
+        if column in columns:
+            raise UserError(
+                f"feature {word!r}: {name} already has a column {column!r}. Rename yours."
+            )
+        own.try_out(column, feature)
+        columns[column] = feature
+    if not columns:
+        raise UserError(f"feature set {name!r}: every group is off. Leave at least one on.")
+    return replace(SETS[name], columns=columns)
+
+
+def _switched(feature_set: FeatureSet, groups: dict[str, bool]) -> dict[str, Feature]:
+    known = sorted({feature.group for feature in feature_set.columns.values()})
+    for group, on in groups.items():
+        if group not in known:
+            raise UserError(
+                f"feature set {feature_set.name!r}: unknown group {group!r}."
+                f"{nearest(group, known)} Groups: {', '.join(known)}."
+            )
+        if not isinstance(on, bool):
+            raise UserError(f"features.groups.{group}: must be true or false, found {on!r}.")
+    return {n: f for n, f in feature_set.columns.items() if groups.get(f.group, True)}

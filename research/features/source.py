@@ -1,0 +1,66 @@
+"""Code as it counts: without comments, docstrings and layout, for fingerprints."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+
+from research.errors import UserError
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def plain(text: str) -> str:
+    """Return Python source without comments, docstrings and layout.
+
+    >>> plain('x = (1)  # one')
+    'x = 1'
+    """
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+@cache
+def of_module(module: ModuleType) -> str:
+    """Return the plain source of an imported module."""
+    return plain(inspect.getsource(module))
+
+
+def of_expr(expr: pl.Expr) -> str | None:
+    """Return an expression in serialised form; None if Python code is inside it."""
+    text = expr.meta.serialize(format="json")
+    has_code = any(word in text for word in ("AnonymousFunction", "PythonUdf", "python_udf"))
+    return None if has_code else json.dumps(json.loads(text), sort_keys=True)
+
+
+def of_function(function: Any) -> str:
+    """Return the plain source of a function, of a notebook cell too."""
+    try:
+        return plain(inspect.cleandoc("\n" + inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        code = getattr(function, "__code__", None)
+        if code is None:
+            raise UserError(
+                f"features: the source of {function!r} cannot be read. "
+                "Hand in a plain function or a polars expression."
+            ) from None
+        return code.co_code.hex() + repr(code.co_consts) + repr(code.co_names)
+
+
+def digest(*parts: str) -> str:
+    """Return the SHA-256 of several texts, in hex.
+
+    >>> digest("a", "b") == digest("a", "b") != digest("ab")
+    True
+    """
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,0 +1,78 @@
+"""A study's forecasts against everything they must beat: other learners, holding, doing nothing.
+
+On a simulated market also against the truth: what was planted, and what a perfect forecast finds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from research import datasets, pipeline, scores
+from research.batch import Progress
+from research.evaluation import Evaluation
+from research.store import trials
+from research.study import Study
+
+
+def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
+    """Hold the study's learner against the others, buying and holding, and doing nothing.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``name, ic, ic_low, ic_high, net_return, mine``: same folds, rows, rule and costs for all.
+        Each learner counts as a trial.
+    """
+    rows = [
+        {"name": "no_trade", "net_return": 0.0},
+        {"name": "buy_and_hold", "net_return": _net(pipeline.backtest(study, name="buy_and_hold"))},
+    ]
+    for learner in dict.fromkeys([*study.model.league, study.model.name]):
+        chosen = study.with_options({"model.name": learner})
+        made = pipeline.forecasts(chosen, progress=progress)
+        score = scores.ic(made, **_how(study))
+        trials.record(chosen.settings(), lineage=datasets.dataset(study).lineage, ic=score.ic)
+        row = {"name": learner, "ic": score.ic, "ic_low": score.low, "ic_high": score.high}
+        rows.append({**row, "net_return": _net(pipeline.backtest(chosen, made))})
+    found = pl.DataFrame(rows, schema=["name", "ic", "ic_low", "ic_high", "net_return"])
+    return found.with_columns(mine=pl.col("name") == study.model.name)
+
+
+def _net(tested: pipeline.Backtest) -> float:
+    return tested.summary["net_return"]
+
+
+def truth(study: Study, found: Evaluation) -> dict[str, float | None]:
+    """Hold what was found against what was planted in a simulated market, on the same rows."""
+    _, planted = datasets.oracle(study)
+    best = scores.ic(perfect(study, found), **_how(study)) if planted else None
+    return {
+        "planted_ic": planted,
+        **named("oracle_ic", best),
+        **named("found_ic", found.score),
+    }
+
+
+def perfect(study: Study, found: Evaluation) -> pl.DataFrame:
+    """Return the oracle's forecasts on the very rows that the study forecast."""
+    oracle, _ = datasets.oracle(study)
+    rows = found.binned.drop("forecast").join(oracle, on=["symbol", "time"])
+    return rows.sort("symbol", "time")
+
+
+def excess(study: Study, found: Evaluation) -> scores.Score:
+    """Score by how much the study's forecasts beat the oracle's: above zero would be a leak."""
+    return scores.paired(found.binned, perfect(study, found), **_how(study))
+
+
+def _how(study: Study) -> dict[str, Any]:
+    chosen = study.evaluation
+    return {"horizon": study.labels.horizon, "draws": chosen.draws, "seed": study.seed}
+
+
+def named(name: str, score: scores.Score | None) -> dict[str, float | None]:
+    """Write a score and its interval as ``name, name_low, name_high``."""
+    values = (score.ic, score.low, score.high) if score else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))

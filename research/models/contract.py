@@ -1,0 +1,262 @@
+"""What every learner promises: a frozen model beside its card, saved in native text.
+
+A card holds what made the model (columns, settings, data, window, versions) and nothing of when
+or where: the same inputs give the same bytes on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from research.errors import UserError
+
+CARD = "card.json"
+
+
+class Core(Protocol):
+    """The part of a model that its learner knows: numbers in, numbers out, and its text."""
+
+    @property
+    def file(self) -> str:
+        """Name of the native file inside a model's folder."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The whole model; reading it gives the same predictions, bit for bit."""
+        ...
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Return one number per row; a row's number depends on that row alone."""
+        ...
+
+    def importance(self) -> np.ndarray:
+        """Return one number of at least 0 per column; larger matters more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A fitted learner and the card that says what it was made of.
+
+    Attributes
+    ----------
+    card : dict
+        ``learner, columns, params, seed, rows, best_iteration, data, versions``; models of a
+        walk-forward also have ``features``, ``fold`` and ``target``.
+    core : Core
+        The learner's own part.
+    """
+
+    card: dict[str, Any]
+    core: Core
+
+    @property
+    def id(self) -> str:
+        """Learner and the first digits of the model text's fingerprint: ``ridge-1f0c2d3e4a5b``."""
+        return f"{self.card['learner']}-{_digest(self.core.text)[:12]}"
+
+    def predict(self, X: Any, *, features: dict[str, Any] | None = None) -> np.ndarray:
+        """Forecast one number per row.
+
+        Parameters
+        ----------
+        X : pl.DataFrame or pd.DataFrame, shape (n_rows, n_columns)
+            Exactly the columns of the card, in its order, every value known.
+        features : dict, optional
+            Card of the feature set that made `X`; refused when it is not the model's.
+
+        Returns
+        -------
+        np.ndarray of float64, shape (n_rows,)
+            In units of the target. Never null; a row's value does not depend on other rows.
+
+        Raises
+        ------
+        UserError
+            If names, order or feature set differ, or a value is not known.
+        """
+        if features is not None and features != self.card.get("features"):
+            raise UserError(
+                f"model {self.id}: learnt from feature set {_label(self.card.get('features'))}, "
+                f"found {_label(features)}. Train it anew."
+            )
+        same_columns(list(X.columns), self.card["columns"], f"model {self.id}")
+        return self.core.predict(matrix(X, f"model {self.id}"))
+
+    def save(self, folder: Path) -> None:
+        """Write the model's native file and its card; a kill leaves the old, none or the new.
+
+        Raises
+        ------
+        UserError
+            If the folder cannot be written.
+        """
+        sealed = {**self.card, "sha256": _digest(self.core.text)}
+        card = json.dumps(sealed, indent=1, sort_keys=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / CARD).unlink(missing_ok=True)  # no card, no model: never an old card beside
+            _write(folder / self.core.file, self.core.text)  # a new text
+            _write(folder / CARD, card + "\n")
+        except OSError as error:
+            raise UserError(f"model: cannot write {folder}: {error.strerror}.") from error
+
+    def _repr_html_(self) -> str:
+        card, fold = self.card, self.card.get("fold", {})
+        facts = {
+            "features": f"{len(card['columns'])} columns, set {_label(card.get('features'))}",
+            "rows": f"{card['rows']:,}",
+            "training": f"{fold['train_start']} to {fold['train_end']}" if fold else None,
+            "target": card.get("target"),
+            "best iteration": card.get("best_iteration"),
+            "settings": ", ".join(f"{key} {value}" for key, value in card["params"].items()),
+        }
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{key}</td>"
+            f"<td style='text-align:left'>{html.escape(str(value))}</td></tr>"
+            for key, value in facts.items()
+            if value is not None
+        )
+        return f"<b>model {self.id}</b><table>{rows}</table>"
+
+
+def read(folder: Path, cores: dict[str, tuple[str, Callable[[str], Core]]]) -> Model:
+    """Read the model saved in `folder`, checked against its card.
+
+    Parameters
+    ----------
+    folder : Path
+        Where `Model.save` wrote.
+    cores : dict of str to (file name, reader)
+        How each learner's text becomes its core.
+
+    Returns
+    -------
+    Model
+        With the card it was saved with.
+
+    Raises
+    ------
+    UserError
+        If there is no model, or its text is not the one the card was written for.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf8"))
+        file, reader = cores[card["learner"]]
+        text = (folder / file).read_bytes().decode("utf8", errors="replace")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"model: no readable model in {folder}. Train it anew.") from error
+    if _digest(text) != card.pop("sha256", None):
+        raise UserError(
+            f"model: {folder / file} is not what its card says: changed or damaged. "
+            "Train it anew with --retrain."
+        )
+    return Model(card, reader(text))
+
+
+def matrix(X: Any, name: str) -> np.ndarray:
+    """Return the values of a polars or pandas frame as float64, shape (n_rows, n_columns).
+
+    Raises
+    ------
+    UserError
+        If a value is null, NaN or infinite.
+    """
+    values = np.asarray(X.to_numpy(), dtype=np.float64)
+    known = np.isfinite(values)
+    if not known.all():
+        row, column = np.argwhere(~known)[0]
+        raise UserError(
+            f"{name}: every value must be known, found {values[row, column]} in column "
+            f"{list(X.columns)[column]!r}, row {row}. Leave such rows out."
+        )
+    return values
+
+
+def training(
+    X: Any, y: np.ndarray, weight: np.ndarray | None, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return checked values and target of a fit, as float64.
+
+    Raises
+    ------
+    UserError
+        If there are no rows, lengths differ, a number is not finite or a weight not above zero.
+    """
+    values, y = matrix(X, name), np.asarray(y, dtype=np.float64)
+    if not len(values) or y.shape != (len(values),):
+        raise UserError(
+            f"{name}: X and y must have the same number of rows, at least 1; "
+            f"found {len(values)} and {y.shape}."
+        )
+    if not np.isfinite(y).all():
+        raise UserError(f"{name}: y must be finite, found {y[~np.isfinite(y)][0]}.")
+    if weight is not None and not (weight.shape == y.shape and (weight > 0).all()):
+        raise UserError(f"{name}: weight must hold one number above zero per row.")
+    return values, y
+
+
+def settings(params: dict[str, Any], defaults: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return `defaults` with `params` set; a name that is not among them is a UserError."""
+    from research.errors import nearest
+
+    for key in params.keys() - defaults.keys():
+        raise UserError(f"{name}: unknown setting {key!r}.{nearest(key, list(defaults))}")
+    return {key: params.get(key, value) for key, value in defaults.items()}
+
+
+def fingerprint(*arrays: np.ndarray | None) -> str:
+    """Return the sha256 of the arrays' shapes and bytes; what a model was fitted on."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is None:
+            digest.update(b"none")
+        else:
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array.T).data)  # columns as polars hands them
+    return digest.hexdigest()
+
+
+def same_columns(found: list[str], known: list[str], name: str) -> None:
+    """Refuse columns that are not the known ones in their order, and say which differ."""
+    if found == known:
+        return
+    absent = [c for c in known if c not in found]
+    surplus = [c for c in found if c not in known]
+    if absent or surplus:
+        what = f"missing {absent}, not known to it {surplus}"
+    else:
+        place = next(k for k, (a, b) in enumerate(zip(found, known)) if a != b)
+        what = f"{found[place]!r} where {known[place]!r} belongs"
+    raise UserError(f"{name}: columns must be those it learnt, in their order; found {what}.")
+
+
+def _label(features: dict[str, Any] | None) -> str:
+    if not features:
+        return "not named"
+    known = [features[key] for key in ("name", "version", "fingerprint") if key in features]
+    return " ".join(str(value)[:12] for value in known)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace `path` whole: a reader or a kill meets the old bytes or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", encoding="utf8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,294 @@
+"""The way through, once: raw bars to a backtest, one short function per stage.
+
+A notebook cell, the command line, a sweep and a campaign call these same functions. Each returns
+its stage's table and may be handed the previous one; left out, that one is made, or taken from the
+store when nothing that decides it has changed. No formula lives here.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from research import bars as bar_room
+from research import datasets, models, signals, tape, validation
+from research import features as feature_room
+from research import labels as label_room
+from research.batch import Progress
+from research.errors import UserError
+from research.evaluation import Evaluation, evaluate
+from research.store import cards, lake, tables, trials
+from research.study import ROOT, Study
+from research.tape import Backtest
+
+# -- bars ------------------------------------------------------------------------------------------
+
+
+def bars(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
+    """Return the study's bars.
+
+    Returns
+    -------
+    pl.DataFrame
+        As `schema.BARS`: sorted by symbol and time, gaps left as they are.
+    """
+    place, data = datasets.acquire(study, progress=progress), study.data
+    table = lake.load(**place.where(), symbols=data.symbols, start=data.start, end=data.end)
+    if table.is_empty():
+        raise UserError(
+            f"study {study.name}: no bars stored for {place.lineage} in the span asked for. "
+            f"Fetch them with ./run download {study.name}, or change data.start and data.end."
+        )
+    return table if place.interval == data.interval else bar_room.resample(table, data.interval)
+
+
+# -- features, labels, folds -----------------------------------------------------------------------
+
+
+def feature_set(study: Study) -> feature_room.FeatureSet:
+    """Return the study's feature set with its groups and the user's own columns."""
+    chosen = study.features
+    return feature_room.resolve(
+        chosen.set, groups=chosen.groups, extra=chosen.extra, folder=ROOT / "studies"
+    )
+
+
+def features(
+    study: Study, bars: pl.DataFrame | None = None, *, progress: Progress | None = None
+) -> pl.DataFrame:
+    """Return one row of features per bar, and `sigma`, the volatility of one bar.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``symbol, time``, the set's columns, ``sigma``. Null before the set's measured warm-up.
+    """
+    source = _bars(study, bars)
+
+    def build(_: Path) -> tables.Tables:
+        chosen, interval = feature_set(study), study.data.interval
+        return {"table": feature_room.build(source, chosen, interval=interval, progress=progress)}
+
+    return tables.keep("features", feature_parts(study, source), build)["table"]
+
+
+def feature_parts(study: Study, source: pl.DataFrame) -> dict[str, Any]:
+    """Return all that decides the feature table: the key it is stored under."""
+    return {
+        "bars": cards.fingerprint(source),
+        "set": feature_set(study).fingerprint(),
+        "interval": str(study.data.interval),
+        "code": cards.code("features", without=("features/study.py",)),
+    }
+
+
+def labels(
+    study: Study, bars: pl.DataFrame | None = None, *, horizon: timedelta | None = None
+) -> pl.DataFrame:
+    """Return the forward return of every bar whose whole horizon is known and without a gap."""
+    return label_room.forward_return(
+        _bars(study, bars),
+        horizon=horizon or study.labels.horizon,
+        interval=study.data.interval,
+        entry=study.labels.entry,
+    )
+
+
+def folds(study: Study, bars: pl.DataFrame | None = None) -> validation.Folds:
+    """Cut the study's span into walk-forward folds, by time, the same for all symbols."""
+    times, chosen = _bars(study, bars)["open_time"], study.validation
+    return validation.walk_forward(
+        times.min(),
+        times.max() + study.data.interval,
+        train=chosen.train,
+        test=chosen.test,
+        step=chosen.step,
+        embargo=chosen.embargo,
+        scheme=chosen.scheme,
+    )
+
+
+def _bars(study: Study, given: pl.DataFrame | None) -> pl.DataFrame:
+    return bars(study) if given is None else given
+
+
+# -- forecasts -------------------------------------------------------------------------------------
+
+
+def forecasts(
+    study: Study,
+    features: pl.DataFrame | None = None,
+    *,
+    learner: str | None = None,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Train walk-forward and return the out-of-sample forecasts of one learner.
+
+    Parameters
+    ----------
+    study : Study
+        Its `validation` and `model` decide folds and learner.
+    features : pl.DataFrame, optional
+        A table like that of `features`; your own columns are welcome.
+    learner : str, optional
+        Another learner of the league than the study's own.
+    progress : callable, optional
+        Takes (done, total, label) after each fold.
+
+    Returns
+    -------
+    pl.DataFrame
+        As `schema.FORECASTS`; every row was forecast by a model that had not seen it.
+    """
+    source = bars(study)
+    table = _features(study, source, features, progress)
+    learner = learner or study.model.name
+    parts = forecast_parts(study, source, table, learner)
+
+    def build(place: Path) -> tables.Tables:
+        made = models.out_of_sample(
+            table,
+            labels(study, source),
+            folds(study, source),
+            learner=learner,
+            columns=[c for c in table.columns if c not in ("symbol", "time", "sigma")],
+            horizon_bars=study.labels.horizon // study.data.interval,
+            target=study.model.target,
+            inner=study.validation.inner,
+            params=parts["params"],
+            seed=study.seed,
+            threads=study.threads,
+            single=study.model.single,
+            feature_card=_feature_card(study),
+            folder=place / "models",
+            continue_rounds=study.model.continue_rounds,
+            progress=progress,
+        )
+        return {"table": made}
+
+    return tables.keep("forecasts", parts, build)["table"]
+
+
+def _features(
+    study: Study, source: pl.DataFrame, given: pl.DataFrame | None, progress: Progress | None
+) -> pl.DataFrame:
+    return features(study, source, progress=progress) if given is None else given
+
+
+def forecast_parts(
+    study: Study, source: pl.DataFrame, table: pl.DataFrame, learner: str
+) -> dict[str, Any]:
+    """Return all that decides one learner's forecasts: the key they are stored under."""
+    chosen = study.model.model_dump(mode="json")
+    return {
+        "bars": cards.fingerprint(source),
+        "features": cards.fingerprint(table),
+        "labels": study.labels.model_dump(mode="json"),
+        "validation": study.validation.model_dump(mode="json"),
+        "learner": learner,
+        "params": {key: chosen[key] for key in models.settings(learner, {}) if key in chosen},
+        "training": {key: chosen[key] for key in ("single", "target", "continue_rounds")},
+        "seed": study.seed,
+        "code": cards.code("labels", "validation", "models"),
+    }
+
+
+def _feature_card(study: Study) -> dict[str, Any]:
+    chosen = feature_set(study)
+    return {
+        "name": chosen.name,
+        "version": chosen.version,
+        "fingerprint": chosen.fingerprint(),
+        "warmup_bars": feature_room.warmup(chosen, interval=study.data.interval),
+    }
+
+
+def newest_model(study: Study) -> models.Model:
+    """Return the model of the last fold: the one that has seen the most recent days."""
+    source = bars(study)
+    table = features(study, source)
+    forecasts(study, table)
+    place = tables.folder("forecasts", forecast_parts(study, source, table, study.model.name))
+    return models.load(max(p.parent for p in (place / "models").rglob("card.json")))
+
+
+# -- judgement -------------------------------------------------------------------------------------
+
+
+def evaluation(
+    study: Study, forecasts: pl.DataFrame | None = None, *, progress: Progress | None = None
+) -> Evaluation:
+    """Score the study's forecasts, and count the trial."""
+    source, made, chosen = bars(study), _forecasts(study, forecasts), study.evaluation
+    found = evaluate(
+        made,
+        {h: labels(study, source, horizon=h) for h in _horizons(study)},
+        horizon=study.labels.horizon,
+        interval=study.data.interval,
+        bins=chosen.bins,
+        scope=chosen.scope,
+        window=chosen.window,
+        cost=tape.round_trip(study),
+        draws=chosen.draws,
+        seed=study.seed,
+        progress=progress,
+    )
+    trials.record(study.settings(), lineage=datasets.dataset(study).lineage, ic=found.score.ic)
+    return found
+
+
+def _forecasts(study: Study, given: pl.DataFrame | None) -> pl.DataFrame:
+    return forecasts(study) if given is None else given
+
+
+def _horizons(study: Study) -> list[timedelta]:
+    whole = {h for h in study.evaluation.horizons if not h % study.data.interval}
+    return sorted(whole | {study.labels.horizon})
+
+
+def backtest(
+    study: Study, forecasts: pl.DataFrame | None = None, *, name: str | None = None
+) -> Backtest:
+    """Trade the study's forecasts over the bars they were made for, with costs.
+
+    Parameters
+    ----------
+    study : Study
+        Its `backtest` and `costs` make the rule.
+    forecasts : pl.DataFrame, optional
+        As `schema.FORECASTS`; of another learner, say.
+    name : str, optional
+        ``"buy_and_hold"`` holds every symbol throughout instead.
+    """
+    source, made = bars(study), _binned(study, _forecasts(study, forecasts))
+    laid, rule, capital = tape.lay(source, made), tape.rules(study), study.backtest.capital
+    if name == "buy_and_hold":
+        laid, rule = laid.always(1.0), tape.hold_forever(study)
+    parts = {
+        "bars": cards.fingerprint(source),
+        "forecasts": cards.fingerprint(made),
+        "rules": {key: str(value) for key, value in rule._asdict().items()},
+        "capital": capital,
+        "code": cards.code("trading", "tape.py"),
+    }
+
+    def build(_: Path) -> tables.Tables:
+        return tape.tables(laid, laid.play(rule, capital=capital))
+
+    stored = tables.keep("backtest", parts, build)
+    return tape.judge(laid, rule, capital=capital, stored=stored)
+
+
+def _binned(study: Study, made: pl.DataFrame) -> pl.DataFrame:
+    chosen = study.evaluation
+    if study.backtest.rule == "threshold":
+        return made
+    if chosen.scope not in signals.CAUSAL:
+        raise UserError(
+            f"study {study.name}: evaluation.scope {chosen.scope!r} ranks with forecasts that came "
+            "later, so it cannot be traded. Use 'trailing' or 'fold'."
+        )
+    return signals.assign(made, bins=chosen.bins, scope=chosen.scope, window=chosen.window)

@@ -1,0 +1,135 @@
+"""A run's report: its tables, numbers, figures and pages, in a folder that stands alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from research import league, pipeline
+from research.report import figures, pages
+from research.report.numbers import summary, verdict
+from research.stored_runs import Run, reports_root, runs
+from research.store import atomic
+from research.store.cards import digest
+from research.study import Study
+
+__all__ = ["Part", "figures", "keep", "new_run", "verdict", "write", "write_index"]
+
+
+@dataclass
+class Part:
+    """A run in the making: its hidden folder, and the run once it is whole."""
+
+    folder: Path
+    name: str
+
+    @property
+    def run(self) -> Run:
+        """The finished run."""
+        return Run(self.folder.parent / self.name)
+
+
+def keep(study: Study) -> Run:
+    """Store a run of `study` without notebooks: tables, numbers, figures and its page.
+
+    Returns
+    -------
+    Run
+        Shows itself in a cell; `research.compare` holds it against another.
+    """
+    with new_run(study) as part:
+        pass
+    return part.run
+
+
+@contextmanager
+def new_run(study: Study) -> Iterator[Part]:
+    """Make a run: the block may fill its folder; then the report is written, and it appears.
+
+    What interrupted runs of the study left behind is cleared first.
+    """
+    home = reports_root() / study.name
+    part = _clear_part(home, _new_id(study, home))
+    yield part
+    write(study, part.folder, part.name)
+    part.folder.rename(home / part.name)
+    _point_latest(home, part.name)
+    write_index()
+
+
+def _new_id(study: Study, home: Path) -> str:
+    """Name the run by minute, study and settings, as in ``2026-11-20_2215_quantiles_3f2a``."""
+    name = f"{datetime.now(UTC):%Y-%m-%d_%H%M}_{study.name}_{digest(study.settings())[:4]}"
+    twins = list(home.glob(f"{name}*"))
+    return f"{name}-{len(twins) + 1}" if twins else name
+
+
+def _clear_part(home: Path, name: str) -> Part:
+    for left in home.glob(".*.part"):
+        shutil.rmtree(left)
+    part = Part(home / f".{name}.part", name)
+    with atomic.writing(part.folder):
+        part.folder.mkdir(parents=True)
+    return part
+
+
+def _point_latest(home: Path, name: str) -> None:
+    link = home / f".latest.{os.getpid()}"
+    try:
+        link.symlink_to(name, target_is_directory=True)
+        link.replace(home / "latest")
+    except OSError:  # Windows without the right to make links
+        atomic.write_text(home / "latest.txt", name)
+
+
+def write(study: Study, folder: Path, run: str) -> dict[str, Any]:
+    """Write everything of one run into `folder` and return its summary.
+
+    Parameters
+    ----------
+    study : Study
+        Its stages are made, or taken from the store.
+    folder : Path
+        May hold executed notebooks already; they get an HTML page each.
+    run : str
+        The run's id.
+    """
+    found, tested = pipeline.evaluation(study), pipeline.backtest(study)
+    rivals = league.table(study)
+    for name, table in _tables(study, found, tested).items():
+        atomic.write_parquet(folder / f"{name}.parquet", table)
+        if name in ("trades", "equity") or name.startswith("quantiles"):
+            atomic.write_bytes(folder / f"{name}.csv", table.write_csv().encode())
+    content = summary(study, run, found, tested, rivals)
+    atomic.write_json(folder / "summary.json", content)
+    atomic.write_text(folder / "study.json", study.model_dump_json(indent=1))
+    figures.draw(study, found, tested, rivals, content, folder / "figures")
+    pages.notebooks(folder / "notebooks")
+    pages.run(study, content, tested, found, folder)
+    return content
+
+
+def _tables(
+    study: Study, found: pipeline.Evaluation, tested: pipeline.Backtest
+) -> dict[str, pl.DataFrame]:
+    chosen = study.evaluation
+    return {
+        "trades": tested.trades,
+        "equity": tested.equity,
+        "reasons": tested.reasons,
+        "forecasts": found.binned,
+        f"quantiles_{chosen.bins}_{chosen.scope}": found.quantiles.table,
+    }
+
+
+def write_index() -> Path:
+    """Write ``reports/index.html``, which sorts and filters all runs."""
+    return pages.index([run.row() for run in runs()], reports_root())

@@ -1,0 +1,78 @@
+"""The pictures of a report: each of `plots` on a run's tables, saved as PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from research import datasets, performance, plots
+from research.evaluation import Evaluation
+from research.store import atomic
+from research.study import Study
+from research.tape import Backtest
+
+
+def draw(
+    study: Study,
+    found: Evaluation,
+    tested: Backtest,
+    rivals: pl.DataFrame,
+    summary: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Draw every picture that the run has data for into `folder`."""
+    capital = study.backtest.capital
+    pictures: dict[str, Callable[[], Any]] = {
+        "equity": lambda: plots.equity(tested.equity, capital=capital),
+        "rolling": lambda: plots.rolling(tested.rolling()),
+        "fees": lambda: plots.fee_sweep(
+            tested.fee_sweep, break_even=tested.summary["break_even_fee"]
+        ),
+        "quantiles": lambda: plots.quantiles(found.quantiles.table),
+        "optimism": lambda: plots.optimism(found.optimism),
+        "decay": lambda: plots.ic_decay(found.decay),
+        "ic_by_day": lambda: plots.ic_by_day(found.by_day),
+        "league": lambda: plots.league(rivals),
+        "coverage": lambda: plots.coverage(datasets.quality(study)),
+        "alpha": lambda: plots.alpha_factor(alpha(found, tested)),
+    }
+    if summary.get("truth"):
+        pictures["truth"] = lambda: plots.truth(truth(summary["truth"]))
+    for name, picture in pictures.items():
+        save(picture, folder / name)
+
+
+def truth(known: dict[str, Any]) -> pl.DataFrame:
+    """Lay out what was planted, possible and found, with intervals, as `plots.truth` takes it."""
+    rows = [{"name": "planted", "ic": known["planted_ic"]}]
+    for name, key in (("possible", "oracle_ic"), ("found", "found_ic")):
+        row = {"name": name, "ic": known[key], "low": known[f"{key}_low"]}
+        rows.append({**row, "high": known[f"{key}_high"]})
+    schema = {"name": pl.String, "ic": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    return pl.DataFrame(rows, schema=schema).drop_nulls("ic")
+
+
+def alpha(found: Evaluation, tested: Backtest) -> pl.DataFrame:
+    """Return S2's alpha factor: the z-score of each symbol's signal, averaged over symbols."""
+    signal = tested.reasons.select("symbol", "time", signal=pl.col("position").sign())
+    return performance.alpha_factor(signal)
+
+
+def save(picture: Callable[[], Any], path: Path) -> None:
+    """Draw one picture and keep it as ``path.png`` and ``path.svg``."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "alphabook", "svg.fonttype": "path"}):
+        import matplotlib.pyplot as plt
+
+        axes = picture()
+        figure = axes.figure.get_figure(root=True)
+        for end, settings in (("png", {"dpi": 130}), ("svg", {"metadata": {"Date": None}})):
+            content = io.BytesIO()
+            figure.savefig(content, format=end, bbox_inches="tight", **settings)
+            atomic.write_bytes(path.with_suffix(f".{end}"), content.getvalue())
+        plt.close(figure)

@@ -1,0 +1,129 @@
+"""The numbers of a run: what ``summary.json`` holds, and the verdict over them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import polars as pl
+
+from research import bars as bar_room
+from research import datasets, league, pipeline
+from research.scores import Score
+from research.store import cards, trials
+from research.study import Study
+
+# an effect of (1.96 + 0.84) standard errors is found four times in five
+_POWER = (1.96 + 0.84) / 1.96
+
+
+def summary(
+    study: Study,
+    run: str,
+    found: pipeline.Evaluation,
+    tested: pipeline.Backtest,
+    rivals: pl.DataFrame,
+) -> dict[str, Any]:
+    """Gather every number of a run under the keys that others read.
+
+    Returns
+    -------
+    dict
+        JSON values: counts are integers; returns, spread and fees fractions, a fee per side; None
+        where not known, never NaN.
+    """
+    word, because = verdict(found.score, found.ic_break_even, tested.summary["net_return"])
+    content: dict[str, Any] = {
+        "study": study.name,
+        "run": run,
+        "code": cards.whole_package(),
+        "verdict": {"word": word, "because": because},
+        "trials": trials.count(datasets.dataset(study).lineage),
+        "data": _data(study),
+        "folds": found.binned["fold"].n_unique(),
+        "league": rivals.to_dicts(),
+        "scores": {
+            **league.named("ic", found.score),
+            "ic_break_even": found.ic_break_even,
+        },
+        "quantiles": {
+            "rule": study.evaluation.scope,
+            "bins": study.evaluation.bins,
+            "spread": found.quantiles.spread,
+            "optimism_gap": found.optimism_gap,
+        },
+        "backtest": {key: tested.summary[key] for key in BACKTEST},
+    }
+    if study.data.source == "simulated":
+        content["truth"] = league.truth(study, found)
+    return clean(content)
+
+
+BACKTEST = (
+    "trades",
+    "gross_return",
+    "net_return",
+    "fees",
+    "sharpe",
+    "max_drawdown",
+    "win_rate",
+    "profit_factor",
+    "turnover",
+    "break_even_fee",
+)
+
+
+def verdict(score: Score, ic_break_even: float, net_return: float | None) -> tuple[str, str]:
+    """Say in one word what the evidence allows, and why.
+
+    ``nothing``: the interval lies at or below 0, or covers 0 although an edge that pays would have
+    been found four times in five. ``undecided``: all else. Whether an edge may be traded is not
+    decided here.
+
+    Examples
+    --------
+    >>> from research.scores import Score
+    >>> bad = Score(ic=-0.01, low=-0.02, high=-0.001, n_days=40, n_rows=1000, blocks="days")
+    >>> verdict(bad, 0.18, -0.1)[0]
+    'nothing'
+    """
+    said = f"IC {score.ic:.3f} [{score.low:.3f}, {score.high:.3f}]"
+    needed = f"break-even needs {ic_break_even:.3f}"
+    if score.high <= 0:
+        return "nothing", f"{said} lies at or below zero; {needed}"
+    if score.low <= 0:
+        reach = (score.high - score.low) / 2 * _POWER
+        if reach <= ic_break_even:
+            return (
+                "nothing",
+                f"{said} covers zero, and an edge that pays would have shown; {needed}",
+            )
+        return "undecided", f"{said} covers zero, and the sample is too short to tell; {needed}"
+    net = "" if net_return is None else f"; net return {net_return:+.1%} out of sample"
+    ratio = score.ic / ic_break_even if ic_break_even else math.inf
+    return "undecided", f"{said} is above zero and {ratio:.2f} of break-even ({needed}){net}"
+
+
+def _data(study: Study) -> dict[str, Any]:
+    table = pipeline.bars(study)
+    seen = bar_room.coverage(datasets.quality(study))
+    return {
+        "fingerprint": datasets.fingerprint(study),
+        "symbols": table["symbol"].unique().sort().to_list(),
+        "rows": table.height,
+        "start": table["open_time"].min().isoformat(),  # type: ignore[union-attr]
+        "end": table["time"].max().isoformat(),  # type: ignore[union-attr]
+        "missing_minutes": seen["missing_minutes"],
+        "zero_volume_bars": seen["zero_volume_bars"],
+        "duplicates": seen["duplicates"],
+    }
+
+
+def clean(value: Any) -> Any:
+    """Turn numpy scalars into plain ones and what is not finite into None."""
+    if isinstance(value, dict):
+        return {key: clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

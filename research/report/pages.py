@@ -1,0 +1,106 @@
+"""The HTML of a run and of the list of runs: plain files that open anywhere, with no network."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from research import datasets, pipeline
+from research.store import atomic
+from research.study import Study
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+FILES = {
+    "summary.json": "every number on this page",
+    "study.json": "every setting",
+    "trades.csv": "one row per trade",
+    "equity.csv": "equity at every bar out of sample",
+    "reasons.parquet": "one reason per symbol and bar",
+    "forecasts.parquet": "out-of-sample forecasts, with their bins",
+}
+
+
+def run(
+    study: Study,
+    summary: dict[str, Any],
+    tested: pipeline.Backtest,
+    found: pipeline.Evaluation,
+    folder: Path,
+) -> Path:
+    """Write the page of one run."""
+    tables = sorted(p.name for p in folder.glob("quantiles_*.csv"))
+    html = _render(
+        "run.html",
+        s=summary,
+        question=study.question,
+        settings={k: v for k, v in study.settings().items() if k not in ("name", "question")},
+        changed=study.changed(),
+        fees=tested.fee_sweep.to_dicts(),
+        quality=_worst_days(study),
+        regression=found.regression.to_dicts(),
+        by_symbol=found.by_symbol.to_dicts(),
+        blocks=found.score.blocks,
+        notebooks=sorted(p.stem for p in (folder / "notebooks").glob("*.html")),
+        figures=sorted(p.stem for p in (folder / "figures").glob("*.svg")),
+        files={**FILES, **dict.fromkeys(tables, "mean return by quantile")},
+    )
+    atomic.write_text(folder / "index.html", html)
+    return folder / "index.html"
+
+
+def _worst_days(study: Study) -> list[dict[str, Any]]:
+    import polars as pl
+
+    faults = ["missing", "zero_volume", "duplicates", "revised", "off_grid", "unsorted"]
+    table = datasets.quality(study).group_by("symbol").agg(pl.col("rows", *faults).sum())
+    return table.sort("symbol").to_dicts()
+
+
+def index(rows: list[dict[str, Any]], folder: Path) -> Path:
+    """Write the page that lists all runs."""
+    atomic.write_text(folder / "index.html", _render("index.html", rows=rows))
+    return folder / "index.html"
+
+
+def notebooks(folder: Path) -> list[Path]:
+    """Write an HTML page beside every executed notebook."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(template_name="lab", exclude_input_prompt=True)
+    pages = []
+    for path in sorted(folder.glob("*.ipynb")):
+        html, _ = exporter.from_filename(str(path))
+        atomic.write_text(path.with_suffix(".html"), html)
+        pages.append(path.with_suffix(".html"))
+    return pages
+
+
+def _render(template: str, **values: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(TEMPLATES)
+    env = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True)
+    env.filters |= {"pct": percent, "bps": bps, "num": number, "day": _day}
+    return env.get_template(template).render(**values)
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """Write a fraction as percent; a dash where it is not known."""
+    return "–" if value is None else f"{value:+.{digits}%}"
+
+
+def bps(value: float | None) -> str:
+    """Write a fraction in basis points."""
+    return "–" if value is None else f"{value * 1e4:+.2f} bps"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number; whole ones with thousands apart."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+
+
+def _day(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"

@@ -1,0 +1,208 @@
+"""From forecasts to bins: which of 1 .. `bins` a forecast falls into, and who could have known.
+
+`trailing` and `fold` use cut-points that were known before the forecast. `timestamp`, `date` and
+`global` rank a forecast among others that came at the same time or later; the last two look into
+the future and are for diagnosis alone (`timestamp` needs every symbol's forecast of that moment).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from research import schema
+from research.errors import UserError, nearest
+
+Scope = Literal["trailing", "fold", "timestamp", "date", "global"]
+
+CAUSAL = ("trailing", "fold")
+SCOPES = (*CAUSAL, "timestamp", "date", "global")
+MIN_ROWS = 30
+FIRST_SPAN = timedelta(hours=23)
+_US = timedelta(microseconds=1)
+_DAY_US = 86_400_000_000
+
+
+def assign(
+    forecasts: Any,
+    *,
+    bins: int,
+    scope: Scope = "trailing",
+    window: timedelta = timedelta(days=3),
+) -> pl.DataFrame:
+    """Add `bin`, 1 for the lowest forecasts up to `bins` for the highest.
+
+    Parameters
+    ----------
+    forecasts : polars or pandas frame
+        With `symbol`, `time` and `forecast`; for ``scope="fold"`` also `fold`.
+    bins : int
+        Number of bins, at least 2; may exceed the number of rows that are ranked.
+    scope : {"trailing", "fold", "timestamp", "date", "global"}
+        Where the cut-points come from:
+
+        - ``trailing``: the forecasts of all symbols in ``[D - window, D)``, for UTC day D.
+        - ``fold``: the forecasts of the fold before.
+        - ``timestamp``, ``date``, ``global``: the rank among the forecasts of the same moment,
+          the same UTC day, or the whole table.
+    window : timedelta
+        For ``trailing`` alone.
+
+    Returns
+    -------
+    pl.DataFrame
+        The same rows with `bin` (Int32). Null where the forecast is; in ``trailing`` until 23
+        hours of forecasts lie before the day, and where the window holds under 30 forecasts; in
+        ``fold`` in the first fold; in the others where a forecast is alone in its group.
+
+    Raises
+    ------
+    UserError
+        If `bins` is below 2, the scope is unknown, the window is not above zero, or ``timestamp``
+        is asked for with a single symbol.
+    TableError
+        If a column is missing or rows are out of order.
+
+    Notes
+    -----
+    A bar that ends at midnight belongs to the day it was in. Equal forecasts share a bin: by
+    their average rank, or midway between the cut-points that they equal, never by their order.
+    With more bins than ranked rows the lowest is in bin 1, the highest in bin `bins`, and the
+    rest lie evenly between.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> times = [datetime(2025, 1, 1, 0, m, tzinfo=UTC) for m in (1, 2, 3, 4)]
+    >>> table = pl.DataFrame({"symbol": "A", "time": times, "forecast": [0.3, 0.1, 0.1, 0.4]})
+    >>> assign(table, bins=2, scope="date")["bin"].to_list()
+    [2, 1, 1, 2]
+    """
+    _check(bins, scope, window)
+    columns = {"symbol": pl.String, "time": schema.TIME, "forecast": pl.Float64}
+    columns |= {"fold": pl.String} if scope == "fold" else {}
+    table = schema.as_table(forecasts, columns, "forecasts")
+    if scope == "trailing":
+        found = _trailing(table, bins, window)
+    elif scope == "fold":
+        found = _by_fold(table, bins)
+    elif scope == "timestamp":
+        found = _by_timestamp(table, bins)
+    else:
+        found = _by_rank(table, bins, scope)
+    return _with_bin(table, found)
+
+
+def _check(bins: int, scope: str, window: timedelta) -> None:
+    if bins < 2:
+        raise UserError(f"assign: bins must be at least 2, got {bins}.")
+    if scope not in SCOPES:
+        hint = nearest(scope, list(SCOPES))
+        raise UserError(f"assign: unknown scope {scope!r}.{hint} Known: {', '.join(SCOPES)}.")
+    if window <= timedelta(0):
+        raise UserError(f"assign: window must be above zero, got {window}.")
+
+
+def _with_bin(table: pl.DataFrame, found: np.ndarray) -> pl.DataFrame:
+    """Attach bins; 0 stands for unknown."""
+    column = pl.Series("bin", found, pl.Int32)
+    return table.with_columns(column.replace(0, None))
+
+
+def _known_by_time(table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places in the table of known forecasts in time order, their times, and the forecasts."""
+    time = table["time"].to_physical().to_numpy()
+    value = table["forecast"].fill_null(float("nan")).to_numpy()
+    order = np.argsort(time, kind="stable")  # symbols are sorted runs: merged, not sorted
+    order = order[~np.isnan(value[order])]
+    return order, time[order], value[order]
+
+
+def _trailing(table: pl.DataFrame, bins: int, window: timedelta) -> np.ndarray:
+    """Bins by the cut-points of the days before; the loop runs over days, not rows."""
+    order, time, value = _known_by_time(table)
+    found = np.zeros(table.height, np.int32)
+    for start in np.unique((time - 1) // _DAY_US) * _DAY_US:
+        # rows of day D are later than D; cut-points end before it
+        first, last = np.searchsorted(time, [start - window // _US, start])
+        rows = slice(*np.searchsorted(time, [start + 1, start + _DAY_US + 1]))
+        if start - time[0] >= FIRST_SPAN // _US and last - first >= MIN_ROWS:
+            found[order[rows]] = _place(value[rows], value[first:last], bins)
+    return found
+
+
+def _by_fold(table: pl.DataFrame, bins: int) -> np.ndarray:
+    order, time, value = _known_by_time(table)
+    fold = table["fold"].to_numpy()[order]
+    found = np.zeros(table.height, np.int32)
+    names = sorted(table["fold"].drop_nulls().unique())
+    for before, name in pairwise(names):
+        rows = np.flatnonzero(fold == name)
+        # folds may overlap; what came after this one began is not known to it
+        past = (fold == before) & (time < time[rows].min(initial=np.iinfo(np.int64).max))
+        if past.sum() >= MIN_ROWS:
+            found[order[rows]] = _place(value[rows], value[past], bins)
+    return found
+
+
+def _place(values: np.ndarray, past: np.ndarray, bins: int) -> np.ndarray:
+    """Bin of each value among the linear quantiles of `past`."""
+    ordered = np.sort(past)
+    at = np.arange(1, bins) / bins * (len(ordered) - 1)
+    cuts = np.interp(at, np.arange(len(ordered)), ordered)
+    below, at_most = (np.searchsorted(cuts, values, side) for side in ("left", "right"))
+    return 1 + (below + at_most) // 2
+
+
+def _by_timestamp(table: pl.DataFrame, bins: int) -> np.ndarray:
+    if table["symbol"].n_unique() < 2:
+        raise UserError(
+            "assign: scope 'timestamp' ranks symbols against each other, found one symbol. "
+            "Use 'trailing', or give several symbols."
+        )
+    forecast = pl.col("forecast")
+    found = table.select(
+        rank=forecast.rank("average").over("time"), rows=forecast.count().over("time")
+    )
+    known = found["rank"].is_not_null().to_numpy()
+    bin_ = np.zeros(table.height, np.int32)
+    ranks, rows = (found[c].to_numpy()[known] for c in ("rank", "rows"))
+    bin_[known] = _bin_of(ranks, rows, bins)
+    return bin_
+
+
+def _by_rank(table: pl.DataFrame, bins: int, scope: Scope) -> np.ndarray:
+    """Bins by the rank in the day or the whole; sorting day by day stays in the cache."""
+    order, time, value = _known_by_time(table)
+    day = (time - 1) // _DAY_US if scope == "date" else np.zeros(len(time))
+    edges = np.flatnonzero(np.diff(day)) + 1
+    found = np.zeros(table.height, np.int32)
+    for rows in (slice(a, b) for a, b in pairwise([0, *edges.tolist(), len(time)])):
+        ranks = _average_rank(value[rows])
+        found[order[rows]] = _bin_of(ranks, np.full(len(ranks), len(ranks)), bins)
+    return found
+
+
+def _average_rank(values: np.ndarray) -> np.ndarray:
+    order = np.argsort(values)
+    ordered = values[order]
+    new = np.flatnonzero(np.diff(ordered)) + 1
+    rank = np.arange(1.0, len(values) + 1)
+    if len(new) + 1 < len(values):  # ties: the middle of their run
+        ends = np.concatenate(([0], new, [len(values)]))
+        rank = np.repeat((ends[:-1] + 1 + ends[1:]) / 2, np.diff(ends))
+    ranks = np.empty(len(values))
+    ranks[order] = rank
+    return ranks
+
+
+def _bin_of(rank: np.ndarray, rows: np.ndarray, bins: int) -> np.ndarray:
+    """Bin of an average rank: equal counts, or spread over the bins where these are more."""
+    even = (rank - 0.5) * bins // rows
+    spread = np.rint((rank - 1) * (bins - 1) / np.maximum(rows - 1, 1))
+    place = 1 + np.where(rows >= bins, even, spread)
+    return np.where(rows > 1, place, 0).astype(np.int32)  # alone there is no order

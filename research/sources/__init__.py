@@ -1,0 +1,1 @@
+"""Doors to where bars come from: one file per venue, each `history(...) -> table`."""

@@ -1,0 +1,113 @@
+"""What the command line does: run a stage's notebook, run the chain and report, copy a notebook."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from research import batch, datasets, pipeline, report
+from research.errors import UserError
+from research.stored_runs import Run, reports_root
+from research.store import atomic, tables
+from research.study import Study, find, read
+
+log = logging.getLogger(__name__)
+
+
+def run_stage(
+    stage: str, chosen: str, options: dict[str, Any], *, fresh: set[str]
+) -> dict[str, Any]:
+    """Execute one stage's notebook for a study.
+
+    Parameters
+    ----------
+    stage : str
+        A key of `batch.STAGES`.
+    chosen : str
+        A study's name, or the path of its file.
+    options : dict of str to value
+        Dotted settings that win over the file.
+    fresh : set of str
+        ``recompute`` or ``retrain`` forget what the stage stored before.
+
+    Returns
+    -------
+    dict
+        Study, executed notebook and the folder of the tables that the stage left.
+    """
+    study = read(chosen, options)
+    with atomic.only_one(study.name):
+        if fresh:
+            _forget(study, stage)
+        out = reports_root() / study.name / "stages" / f"{batch.STAGES[stage]}.ipynb"
+        batch.execute(stage, _parameters(chosen, options), out)
+        tables = {name: str(path) for name, path in places(study, stage).items()}
+    return {"command": stage, "study": study.name, "notebook": str(out), "tables": tables}
+
+
+def run_report(chosen: str, options: dict[str, Any], *, fresh: set[str]) -> Run:
+    """Execute the chain of notebooks for a study and write the run's report.
+
+    The run appears under ``reports/<study>/`` only when it is whole; what an interrupted one left
+    is cleared by the next.
+    """
+    study = read(chosen, options)
+    with atomic.only_one(study.name), report.new_run(study) as part:
+        if fresh:
+            _forget(study, "train" if fresh == {"retrain"} else "features")
+        for stage, notebook in batch.STAGES.items():
+            log.info("%s: %s", study.name, notebook)
+            out = part.folder / "notebooks" / f"{notebook}.ipynb"
+            batch.execute(stage, _parameters(chosen, options), out)
+        log.info("%s: report", study.name)
+    return part.run
+
+
+def places(study: Study, stage: str) -> dict[str, Path]:
+    """Return the folder of the table that a stage leaves in the store."""
+    data = datasets.dataset(study)
+    if stage == "download":
+        return {"bars": atomic.data_root() / "bars" / data.venue / data.market}
+    bars = pipeline.bars(study)
+    if stage == "features":
+        return {"features": tables.folder("features", pipeline.feature_parts(study, bars))}
+    built = pipeline.features(study, bars)
+    parts = pipeline.forecast_parts(study, bars, built, study.model.name)
+    return {"forecasts": tables.folder("forecasts", parts)}
+
+
+def _forget(study: Study, stage: str) -> None:
+    """Delete what a stage stored for this study, so that it is built anew."""
+    for place in places(study, stage).values():
+        if stage != "download":
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _parameters(chosen: str, options: dict[str, Any]) -> dict[str, Any]:
+    path = find(chosen)
+    own = path.suffix == ".toml" and path.parent.name == "studies" and path.stem == chosen
+    return {"study": chosen if own else str(path.resolve()), "options": options}
+
+
+def new_notebook(name: str, stage: str) -> dict[str, Any]:
+    """Copy a stage's notebook to ``notebooks/my/NAME.ipynb``, without its outputs.
+
+    Raises
+    ------
+    UserError
+        If the name is not a plain one, or is taken.
+    """
+    if not name.replace("_", "").replace("-", "").isalnum():
+        raise UserError(f"new {name!r}: expected a name of letters, digits, - and _.")
+    target = batch.NOTEBOOKS / "my" / f"{name}.ipynb"
+    if target.exists():
+        raise UserError(f"new {name!r}: {target} exists; choose another name or delete it.")
+    content = json.loads(batch.notebook_path(stage).read_text(encoding="utf8"))
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    atomic.write_json(target, content)
+    return {"notebook": str(target), "open": "./run lab"}

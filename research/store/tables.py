@@ -1,0 +1,111 @@
+"""Tables that a stage made, kept by what they were made of.
+
+``data/<stage>/<key>/`` holds the stage's Parquet files and a card; the key is the hash of all that
+could change the result (inputs by content, settings, code). A changed part is a new key, so a stale
+table is never met; the log says what changed. The card is written last: no card, no table.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from research.errors import UserError
+from research.store import atomic
+from research.store.cards import digest
+
+log = logging.getLogger(__name__)
+
+Tables = dict[str, pl.DataFrame]
+
+
+def folder(stage: str, parts: dict[str, Any]) -> Path:
+    """Return where the tables of `stage` made of `parts` are, or will be."""
+    return atomic.data_root() / stage / digest(parts)
+
+
+def keep(stage: str, parts: dict[str, Any], build: Callable[[Path], Tables]) -> Tables:
+    """Return the tables of `stage` made of `parts`, built only if they are not stored yet.
+
+    Parameters
+    ----------
+    stage : str
+        Folder under ``data/``.
+    parts : dict
+        All that decides the result, by name: fingerprints of inputs, settings, code. JSON values.
+    build : callable
+        Takes the stage's folder (for what it must keep besides, such as models) and returns the
+        tables by name.
+
+    Returns
+    -------
+    dict of str to pl.DataFrame
+        As stored.
+
+    Raises
+    ------
+    UserError
+        If a stored file is not what its card says.
+    """
+    place = folder(stage, parts)
+    card = place / "card.json"
+    if card.exists():
+        return _load(place, json.loads(card.read_text()))
+    log.info("%s: building %s (%s)", stage, place.name, _what_changed(place, parts))
+    tables = build(place)
+    for name, table in tables.items():
+        atomic.write_parquet(place / f"{name}.parquet", table)
+    files = {name: atomic.sha256(place / f"{name}.parquet") for name in tables}
+    rows = {name: table.height for name, table in tables.items()}
+    atomic.write_json(card, {"stage": stage, "parts": parts, "sha256": files, "rows": rows})
+    return tables
+
+
+def forget(stage: str, parts: dict[str, Any]) -> bool:
+    """Delete the stored tables of `stage` made of `parts`; return whether there were any."""
+    place = folder(stage, parts)
+    if not place.exists():
+        return False
+    (place / "card.json").unlink(missing_ok=True)
+    shutil.rmtree(place)
+    return True
+
+
+def _load(place: Path, card: dict[str, Any]) -> Tables:
+    tables = {}
+    for name, expected in card["sha256"].items():
+        path = place / f"{name}.parquet"
+        if not path.exists() or atomic.sha256(path) != expected:
+            state = "is not what was written" if path.exists() else "is missing"
+            raise UserError(
+                f"{path} {state} (its card says sha256 {expected[:12]}). Delete the folder "
+                f"{place}, or rebuild with --recompute."
+            )
+        tables[name] = pl.read_parquet(path)
+    return tables
+
+
+def _what_changed(place: Path, parts: dict[str, Any]) -> str:
+    """Compare with the nearest stored relative, so that a rebuild explains itself."""
+    others = [json.loads(p.read_text())["parts"] for p in place.parent.glob("*/card.json")]
+    if not others:
+        return "first of its kind"
+    now = _flat(parts)
+    changes = [[k for k in sorted(now | o) if now.get(k) != o.get(k)] for o in map(_flat, others)]
+    return "changed: " + ", ".join(min(changes, key=len))
+
+
+def _flat(parts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in parts.items():
+        nested = (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+        flat |= nested
+    return flat

@@ -1,0 +1,208 @@
+"""Laws of every learner, by discovery: the same bytes, sealed columns, a round trip on disk."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from research import models
+from research.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+LEARNERS = list(models.FITTERS)
+SMALL = {"ridge": {}, "lightgbm": {"rounds": 30, "min_data_in_leaf": 20}}
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(3)
+    X = pl.DataFrame({name: rng.normal(size=4000) for name in ("a", "b", "c", "d")})
+    y = X["a"].to_numpy() * 0.5 + np.sin(X["b"].to_numpy()) + rng.normal(size=4000)
+    return X, y
+
+
+def fitted(learner, data, **more):
+    X, y = data
+    return models.FITTERS[learner](X, y, seed=7, **({"params": SMALL[learner]} | more))
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_same_data_and_seed_give_the_same_bytes(learner, data, tmp_path):
+    for name in ("one", "two"):
+        fitted(learner, data).save(tmp_path / name)
+    one, two = (sorted((tmp_path / name).iterdir()) for name in ("one", "two"))
+    assert [p.name for p in one] == [p.name for p in two] and len(one) == 2
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_stored_model_forecasts_bit_for_bit_and_saves_the_same(learner, data, tmp_path):
+    X, _ = data
+    model = fitted(learner, data)
+    model.save(tmp_path / "a")
+    loaded = models.load(tmp_path / "a")
+    assert (loaded.predict(X) == model.predict(X)).all()
+    assert (loaded.id, loaded.card) == (model.id, json.loads(json.dumps(model.card)))
+    loaded.save(tmp_path / "b")
+    for path in (tmp_path / "a").iterdir():
+        assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes()
+    assert (pickle.loads(pickle.dumps(model)).predict(X) == model.predict(X)).all()
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_forecast_depends_on_its_own_row_alone(learner, data):
+    X, _ = data
+    model = fitted(learner, data)
+    whole = model.predict(X)
+    alone = [model.predict(X.slice(k, 1))[0] for k in range(0, 4000, 97)]
+    assert alone == whole[::97].tolist()
+    assert (model.predict(X.reverse())[::-1] == whole).all()
+    assert model.predict(X.head(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_it_learns_and_pandas_is_at_home(learner, data):
+    X, y = data
+    model = fitted(learner, data)
+    assert np.corrcoef(model.predict(X), y)[0, 1] > 0.5
+    again = models.FITTERS[learner](X.to_pandas(), y, seed=7, params=SMALL[learner])
+    assert again.core.text == model.core.text
+    assert (model.predict(X.to_pandas()) == model.predict(X)).all()
+    table = models.importance(model)
+    assert set(table["feature"][:2]) == {"a", "b"}
+    assert table["importance"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_another_frame_is_refused_and_the_difference_named(learner, data):
+    X, _ = data
+    model = fitted(learner, data)
+    with pytest.raises(UserError, match="found 'b' where 'a' belongs"):
+        model.predict(X.select("b", "a", "c", "d"))
+    with pytest.raises(UserError, match=r"missing \['d'\]"):
+        model.predict(X.drop("d"))
+    with pytest.raises(UserError, match=r"not known to it \['e'\]"):
+        model.predict(X.with_columns(e=1.0))
+    for bad in (None, float("nan"), float("inf")):
+        broken = X.with_columns(
+            pl.when(pl.int_range(pl.len()) == 5).then(bad).otherwise("c").alias("c")
+        )
+        with pytest.raises(UserError, match="in column 'c', row 5"):
+            model.predict(broken)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_another_version_of_the_feature_set_is_refused(learner, data, toy):
+    X, _ = data
+    model = fitted(learner, data)
+    model.card["features"] = toy.card
+    assert model.predict(X, features=dict(toy.card)).shape == (4000,)
+    with pytest.raises(UserError, match=r"learnt from feature set toy 1 f+, found toy 2 f+"):
+        model.predict(X, features=toy.card | {"version": 2})
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_what_cannot_be_learnt_is_named(learner, data):
+    X, y = data
+    fit = models.FITTERS[learner]
+    usual = {"seed": 1, "params": {}}
+    with pytest.raises(UserError, match="same number of rows"):
+        fit(X, y[:-1], **usual)
+    with pytest.raises(UserError, match="same number of rows, at least 1"):
+        fit(X.head(0), y[:0], **usual)
+    with pytest.raises(UserError, match="y must be finite, found nan"):
+        fit(X, np.where(np.arange(len(y)) == 3, np.nan, y), **usual)
+    with pytest.raises(UserError, match="one number above zero per row"):
+        fit(X, y, weight=np.zeros(len(y)), **usual)
+    with pytest.raises(UserError, match="unknown setting 'alpah'"):
+        fit(X, y, seed=1, params={"alpah": 1})
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_weights_count_rows(learner, data):
+    X, y = data
+    weight = np.where(np.arange(len(y)) < 2000, 1.0, 1e-12)
+    weighted = fitted(learner, data, weight=weight)
+    assert weighted.core.text != fitted(learner, data).core.text
+    if learner == "ridge":  # trees also count rows per leaf, whatever their weight
+        alone = fitted(learner, (X.head(2000), y[:2000]), params={"alpha": 0.0})
+        weighted = fitted(learner, data, weight=weight, params={"alpha": 0.0})
+        np.testing.assert_allclose(weighted.predict(X), alone.predict(X), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("place", [40, -40])
+def test_one_flipped_byte_is_noticed(learner, data, tmp_path, place):
+    fitted(learner, data).save(tmp_path)
+    path = next(p for p in tmp_path.iterdir() if p.name.startswith("model"))
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is not what its card says"):
+        models.load(tmp_path)
+
+
+def test_no_model_and_half_a_model_are_named(tmp_path, data):
+    with pytest.raises(UserError, match=r"no readable model in .*nowhere"):
+        models.load(tmp_path / "nowhere")
+    fitted("ridge", data).save(tmp_path)
+    (tmp_path / "card.json").write_text('{"learner": "ri')
+    with pytest.raises(UserError, match="no readable model"):
+        models.load(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        fitted("ridge", data).save(tmp_path / "file" / "model")
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_card_holds_no_clock_path_or_host(learner, data, tmp_path):
+    import getpass
+    import socket
+
+    fitted(learner, data).save(tmp_path)
+    text = "".join(path.read_text() for path in tmp_path.iterdir())
+    for word in (str(ROOT), str(tmp_path), socket.gethostname(), str(Path.home()) + "/"):
+        assert word not in text
+    assert not (getpass.getuser() != "root" and getpass.getuser() in text)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert set(card) == {
+        "learner",
+        "columns",
+        "params",
+        "seed",
+        "rows",
+        "best_iteration",
+        "versions",
+        "sha256",
+    }
+
+
+def test_settings_are_picked_from_a_whole_study():
+    whole = {"alpha": 2.0, "rounds": 9, "learning_rate": 0.1}
+    assert models.settings("ridge", whole) == {"alpha": 2.0}
+    chosen = models.settings("lightgbm", whole, threads=2)
+    assert (chosen["rounds"], chosen["threads"], chosen["num_leaves"]) == (9, 2, 15)
+    with pytest.raises(UserError, match=r"unknown setting 'round'. Did you mean 'rounds'"):
+        models.settings("ridge", {"round": 3})
+    with pytest.raises(UserError, match=r"no learner 'lightgmb'. Did you mean 'lightgbm'"):
+        models.settings("lightgmb", {})
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_model_shows_itself_small(learner, data):
+    page = fitted(learner, data)._repr_html_()
+    assert f"model {learner}-" in page and "4,000" in page and len(page) < 3000
+
+
+def test_importing_models_loads_no_library():
+    code = (
+        "import sys, research.models; "
+        "print(sorted({'lightgbm', 'sklearn', 'scipy', 'pandas', 'numba'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,0 +1,125 @@
+import json
+import sys
+
+import pytest
+
+from research import cli
+
+
+def run(capsys, *words):
+    """Run the command line in this process; returns exit code, stdout and stderr."""
+    before, sys.argv = sys.argv, ["run", *words]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = before
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALPHABOOK_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("ALPHABOOK_REPORTS", str(tmp_path / "reports"))
+    return tmp_path
+
+
+MISTAKES = {
+    "unknown key": (["train", "-o", "labels.hprizon=1 min"], "Did you mean 'labels.horizon'"),
+    "wrong unit": (["backtest", "--fee", "5 pips"], "bps or %"),
+    "end before start": (
+        ["train", "-o", "data.start=2025-02-01", "-o", "data.end=2025-01-01"],
+        "end",
+    ),
+    "unknown study": (["train", "demmo"], "Did you mean 'demo'"),
+    "wrong type": (["evaluate", "-o", "evaluation.bins=ten"], "evaluation.bins"),
+    "option without value": (["train", "-o", "seed"], "expected KEY=VALUE"),
+    "no grid": (["sweep"], "name at least one setting"),
+    "bad grid": (["sweep", "-g", "seed"], "expected KEY=V1,V2"),
+    "no run": (["compare", "a", "b"], "no runs yet"),
+    "unknown campaign": (["campaign", "truht"], "Did you mean 'truth'"),
+    "bad notebook name": (["new", "../x"], "letters, digits"),
+    "unknown stage": (["new", "x", "--stage", "trian"], "Did you mean"),
+    "no such file": (
+        ["sweep", "-g", "seed=1", "-o", "data.source=files", "-o", "data.path=not/there.csv"],
+        "not/there.csv",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_2(capsys, mistake, tmp_path):
+    words, said = MISTAKES[mistake]
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_the_parser_s_own_mistakes_exit_2(capsys):
+    assert run(capsys, "trian")[0] == 2
+    assert run(capsys, "train", "--no-such-flag")[0] == 2
+
+
+def test_an_unwritable_data_folder_is_one_line(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ALPHABOOK_DATA", str(tmp_path / "file" / "data"))
+    code, _, err = run(capsys, "train")
+    assert code == 2
+    assert "cannot write" in err
+    assert "Traceback" not in err
+
+
+def test_the_same_work_twice_exits_75(capsys):
+    from research.store import atomic
+
+    with atomic.only_one("demo"):
+        # flock is held by this very process: open the lock again, as another process would
+        code, _, err = run(capsys, "train")
+    assert code == 75
+    assert err.startswith("already running: demo")
+
+
+def test_runs_of_nothing(capsys):
+    assert run(capsys, "runs") == (0, "no runs yet: start with ./run demo\n", "")
+    assert json.loads(run(capsys, "runs", "--json")[1]) == {"runs": []}
+
+
+def test_every_command_takes_json_and_explains_itself(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(word in out for word in ("demo", "report", "sweep", "Exit codes"))
+    for command in (*cli.STAGES, "demo", "sweep", "runs", "compare", "new", "campaign"):
+        code, out, _ = run(capsys, command, "--help")
+        assert code == 0
+        assert "--json" in out, command
+
+
+def test_short_flags_are_study_keys():
+    from research import study
+
+    options = cli.read_options(
+        symbols="A, B", single=True, interval="5m", bins=5, quantile=5, scope="fold",
+        side="long", fee="2 bps", seed=7, continue_rounds=3,
+    )  # fmt: skip
+    made = study.read("demo", options)
+    assert made.data.symbols == ["A", "B"]
+    assert (made.costs.fee, made.seed, made.backtest.side) == (0.0002, 7, "long")
+    assert set(options) == set(cli.KEYS.values())
+
+
+def test_dot_env_never_wins_over_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "research" / "cli.py"))
+    (tmp_path / ".env").write_text("# note\nALPHABOOK_A=file\nALPHABOOK_B='file'\n")
+    monkeypatch.setenv("ALPHABOOK_A", "mine")
+    monkeypatch.delenv("ALPHABOOK_B", raising=False)
+    cli._read_env_file()
+    import os
+
+    assert (os.environ["ALPHABOOK_A"], os.environ["ALPHABOOK_B"]) == ("mine", "file")
+    monkeypatch.delenv("ALPHABOOK_B")

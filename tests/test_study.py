@@ -1,0 +1,80 @@
+import json
+from datetime import timedelta
+
+import pytest
+
+from research import study
+from research.errors import UserError
+from research.study import Study
+
+
+def test_every_shipped_study_reads_and_names_no_symbol():
+    for name in study.names():
+        assert study.read(name).data.symbols is None, name
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"labels.hprizon": "1 min"},
+            "unknown key 'labels.hprizon'. Did you mean 'labels.horizon'",
+        ),
+        ({"lables.horizon": "1 min"}, "unknown key 'lables'. Did you mean 'labels"),
+        ({"costs.fee": "5 pips"}, "costs.fee: rate '5 pips': expected a number with bps or %"),
+        ({"labels.horizon": "10"}, "labels.horizon: duration '10': expected a number with a unit"),
+        ({"data.start": "2025-02-01", "data.end": "2025-01-01"}, "end 2025-01-01 must lie after"),
+        ({"data.start": "yesterday"}, "data.start"),
+        ({"evaluation.bins": 1}, "evaluation.bins.*greater than or equal to 2, found 1"),
+        ({"model.name": "xgb"}, "'ridge' or 'lightgbm', found 'xgb'"),
+        ({"data.source": "files"}, "needs data.path"),
+        ({"seed.of": 1}, "'seed' is a setting, not a section"),
+        ({"costs": 3}, "costs"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(options, said):
+    with pytest.raises(UserError, match=said) as caught:
+        study.read("demo", options)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_study_names_the_nearest():
+    with pytest.raises(UserError, match="Did you mean 'quantiles'"):
+        study.read("quantile")
+
+
+def test_toml_yaml_and_json_say_the_same(tmp_path):
+    (tmp_path / "a.toml").write_text('name = "x"\n[labels]\nhorizon = "5 min"\n')
+    (tmp_path / "a.yaml").write_text("name: x\nlabels:\n  horizon: 5 min\n")
+    (tmp_path / "a.json").write_text(json.dumps({"name": "x", "labels": {"horizon": "5m"}}))
+    first, *others = (study.read(tmp_path / f"a.{end}") for end in ("toml", "yaml", "json"))
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize(("end", "text"), [("toml", "a = "), ("yaml", "a: [1"), ("json", "{")])
+def test_a_broken_file_is_one_line(tmp_path, end, text):
+    (tmp_path / f"broken.{end}").write_text(text)
+    with pytest.raises(UserError, match=rf"broken.{end}: cannot be read as {end}"):
+        study.read(tmp_path / f"broken.{end}")
+
+
+def test_options_win_over_the_file():
+    assert study.read("demo", {"validation.train": "14 d"}).validation.train == timedelta(days=14)
+
+
+def test_settings_read_back_as_the_same_study():
+    made = study.read("quantiles", {"features.groups.rsi": False})
+    assert Study().with_options(made.settings()) == made
+    assert Study.model_validate_json(made.model_dump_json()) == made
+
+
+def test_changed_lists_only_what_differs_from_the_defaults():
+    assert Study().changed() == {}
+    assert Study().with_options({"labels.horizon": "5 min"}).changed() == {
+        "labels.horizon": "5 min"
+    }
+
+
+def test_a_study_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Study().seed = 2
