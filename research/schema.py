@@ -34,6 +34,7 @@ BARS: dict[str, Any] = {
     "taker_buy_quote_volume": pl.Float64,
 }
 EXTRAS = ("quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
+MAY_BE_UNKNOWN = (*EXTRAS, "y", "forecast", "sigma")
 LABELS: dict[str, Any] = {
     "symbol": pl.String,
     "time": TIME,
@@ -190,13 +191,15 @@ def _from_pandas(frame: pd.DataFrame, name: str) -> pl.DataFrame:
         raise TableError(
             f"{name}: expected a polars or pandas frame, found {type(frame).__name__}."
         )
+    if list(frame.index.names) == ["time", "symbol"] and frame.index.is_monotonic_increasing:
+        frame = frame.sort_index(level=["symbol", "time"])  # a panel of `to_pandas`
     named = [n for n in frame.index.names if n is not None]
     if not named and isinstance(frame.index, pd.DatetimeIndex):
         frame, named = frame.rename_axis("time"), ["time"]
     frame = frame.reset_index() if named else frame
     for column in frame.select_dtypes("float"):
         bad = frame[column].isna()
-        if bad.any() and column not in EXTRAS:
+        if bad.any() and column not in MAY_BE_UNKNOWN:
             row = frame.loc[bad.idxmax()]
             raise TableError(
                 f"{name}: column {column!r} is NaN in {int(bad.sum())} rows, first "

@@ -90,7 +90,7 @@ class Simulated(Section):
 
     symbols: Count = 5
     days: Count = 84
-    ic: Annotated[float, Field(ge=0, le=0.3)] = 0.06
+    ic: Annotated[float, Field(ge=0, le=0.3)] = 0.07
     """Information coefficient that a perfect forecast has; 0 is a market without any edge."""
     horizon: Duration = timedelta(minutes=10)
     half_life: Duration = timedelta(minutes=10)

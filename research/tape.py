@@ -215,10 +215,11 @@ def judge(tape: Tape, rules: Rules, *, capital: float, stored: dict[str, pl.Data
         return float(played.equity[-1] / capital - 1)
 
     metrics = performance.summary(stored["equity"], stored["trades"], capital=capital)
+    sure = performance.intervals(stored["equity"], capital=capital)
     even = performance.break_even_fee(net_return) if stored["trades"].height else None
     fees = sorted({*FEES, rules.fee})
     return Backtest(
         **stored,
-        summary={**metrics, "break_even_fee": even},
+        summary={**metrics, **sure, "break_even_fee": even},
         fee_sweep=performance.fee_sweep(net_return, fees),
     )

@@ -400,3 +400,24 @@ def test_scores_show_themselves():
     assert f"{score.ic:+.4f}" in score._repr_html_() and "2 UTC days" in score._repr_html_()
     html = scores.quantile_table(binned(bins=50), horizon=HORIZON, interval=MINUTE)._repr_html_()
     assert html.count("<tr>") == 11 and "bps per side" in html
+
+
+def test_interval_covers_zero_for_reversal_without_skill():
+    """Minus the past ten returns on a random walk scores above zero; the interval must know."""
+    covered = naive = 0
+    for seed in range(40):
+        r = np.random.default_rng(seed).normal(0, 1e-3, 1440 * 20)
+        past = np.convolve(r, np.ones(10))[: len(r)]
+        ahead = np.append(np.convolve(r, np.ones(10), "valid")[1:], np.full(10, np.nan))
+        times = pl.datetime_range(
+            START, START + timedelta(minutes=len(r) - 1), "1m", eager=True, time_zone="UTC"
+        ).dt.cast_time_unit("us")
+        table = pl.DataFrame({"symbol": "A", "time": times, "forecast": -past, "y": ahead})
+        table = table.fill_nan(None)
+        score = scores.ic(table, horizon=timedelta(minutes=10), draws=300, seed=seed)
+        covered += score.low <= 0 <= score.high
+        lift = float(score.blocks.split("(")[-1].rstrip(")"))
+        assert lift > 0
+        naive += score.low + lift <= 0 <= score.high
+    assert covered >= 36
+    assert naive < covered

@@ -55,9 +55,10 @@ def causality(
     Returns
     -------
     pl.DataFrame, shape (n_features, 5)
-        feature; causal (null if no value was there to test); compared (past values checked); moved (later values that the bending
-        changed: 0 means that the test proves nothing, or that the feature looks at no number);
-        first (what changed the earliest wrong value and where, null if causal).
+        feature; causal (null if no value was there to test); compared (past values checked);
+        moved (later values that the bending changed: 0 means that the test proves nothing, or
+        that the feature looks at no number); first (the first value that changed and why, null
+        if causal).
 
     Notes
     -----

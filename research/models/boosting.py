@@ -197,7 +197,7 @@ def _train(
             "callbacks": [lgb.early_stopping(chosen["early_stopping"], verbose=False)],
         }
     return lgb.train(
-        {**_FIXED, **tuned, "num_threads": chosen["threads"], "seed": 1},
+        {**_FIXED, **tuned, "num_threads": chosen["threads"], "seed": seed},
         data,
         chosen["rounds"],
         init_model=start_from.core.booster if start_from is not None else None,  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from research.errors import UserError
+from research.errors import UserError, nearest
 
 CARD = "card.json"
 
@@ -208,8 +208,6 @@ def training(
 
 def settings(params: dict[str, Any], defaults: dict[str, Any], name: str) -> dict[str, Any]:
     """Return `defaults` with `params` set; a name that is not among them is a UserError."""
-    from research.errors import nearest
-
     for key in params.keys() - defaults.keys():
         raise UserError(f"{name}: unknown setting {key!r}.{nearest(key, list(defaults))}")
     return {key: params.get(key, value) for key, value in defaults.items()}

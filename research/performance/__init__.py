@@ -7,6 +7,7 @@ and by positions held across them; an hour without a bar counts as an hour witho
 
 from research.performance.curve import alpha_factor, drawdown, rolling
 from research.performance.fees import break_even_fee, fee_sweep
+from research.performance.intervals import intervals
 from research.performance.metrics import sharpe, summary, text
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "break_even_fee",
     "drawdown",
     "fee_sweep",
+    "intervals",
     "rolling",
     "sharpe",
     "summary",

@@ -35,7 +35,8 @@ def periods_of(equity: pl.DataFrame, capital: float | None) -> pl.DataFrame:
     ends = equity.group_by(last.alias("time"), maintain_order=True).agg(pl.col("equity").last())
     ends = ends.upsample("time", every=step).with_columns(pl.col("equity").forward_fill())
     before = pl.col("equity").shift(1, fill_value=capital)
-    return ends.with_columns((pl.col("equity") / before - 1).alias("return"))
+    grown = pl.when(before > 0).then(pl.col("equity") / before - 1)  # a ruined account has none
+    return ends.with_columns(grown.alias("return"))
 
 
 def drawdown(equity: pl.DataFrame, *, capital: float | None = None) -> pl.DataFrame:

@@ -21,7 +21,7 @@ def break_even_fee(run_with_fee: Callable[[float], float]) -> float | None:
     -------
     float or None
         To 1e-9. Below zero where the run loses before fees: the rebate it would need. None where
-        the fee makes no difference (no trade).
+        the fee makes no difference (no trade), or no fee between -100 % and 100 % breaks even.
 
     Examples
     --------

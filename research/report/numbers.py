@@ -70,6 +70,10 @@ BACKTEST = (
     "profit_factor",
     "turnover",
     "break_even_fee",
+    "net_low",
+    "net_high",
+    "sharpe_low",
+    "sharpe_high",
 )
 
 

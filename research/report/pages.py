@@ -81,13 +81,17 @@ def _render(template: str, **values: Any) -> str:
 
     loader = FileSystemLoader(TEMPLATES)
     env = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True)
-    env.filters |= {"pct": percent, "bps": bps, "num": number, "day": _day}
+    env.filters |= {"pct": percent, "bps": bps, "num": number, "share": _share, "day": _day}
     return env.get_template(template).render(**values)
 
 
 def percent(value: float | None, digits: int = 2) -> str:
     """Write a fraction as percent; a dash where it is not known."""
     return "–" if value is None else f"{value:+.{digits}%}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
 
 
 def bps(value: float | None) -> str:

@@ -5,136 +5,24 @@ then stops and takes inside the bars; then marks to the closes and funding; then
 all, decisions in symbol order. A bar without volume fills nothing, neither order nor stop.
 """
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from research.errors import UserError
 from research.steps import compiled
-from research.trading.account import (
-    TRADE,
-    Book,
-    equity,
-    exposure,
-    fund,
-    new_book,
-    records,
-)
+from research.trading.account import Book, equity, fund, new_book
 from research.trading.fills import at_open, close
+from research.trading.journal import Bars, Journal, Result, Trades, new_journal, room
 from research.trading.risk import exit_inside
 from research.trading.rules import END, HOLD, WAITING, Rules, View, decide
 from research.trading.sizing import share
-
-_CHUNK = 16_384
-"""Trades that a scan may close before it hands back what it has written."""
-
-
-class Bars(NamedTuple):
-    """Bars and forecasts as columns, sorted by (time, symbol); each of shape (n_events,)."""
-
-    time: np.ndarray
-    """int64 microseconds since 1970 UTC: the close, when the row became known."""
-    symbol: np.ndarray
-    """int64 from 0 to n_symbols - 1."""
-    open: np.ndarray
-    high: np.ndarray
-    low: np.ndarray
-    close: np.ndarray
-    volume: np.ndarray
-    forecast: np.ndarray
-    """Expected simple return; NaN: not known."""
-    bin: np.ndarray
-    """int64 quantile bin from 1; 0: not known."""
-
-
-class Curve(NamedTuple):
-    """How the account fared, per distinct time; fields as in `Result`."""
-
-    time: np.ndarray
-    equity: np.ndarray
-    exposure: np.ndarray
-    fees: np.ndarray
-    slippage: np.ndarray
-    funding: np.ndarray
-    traded: np.ndarray
-
-
-class Journal(NamedTuple):
-    """What the loop writes down."""
-
-    reason: np.ndarray
-    """int8 per event: code of the one reason of each bar, see `rules.REASONS`."""
-    position: np.ndarray
-    """Per event: held after the bar, in base currency; above 0 long."""
-    curve: Curve
-    trades: np.recarray
-    """Room for records of `account.TRADE`."""
-
-
-class Trades(NamedTuple):
-    """Round trips from flat to flat, in the order in which they closed; money in quote currency."""
-
-    symbol: np.ndarray
-    side: np.ndarray
-    """1 long, -1 short."""
-    entry_time: np.ndarray
-    """Of a fill: the open of its bar. Of a stop or take: the close, when it became known."""
-    exit_time: np.ndarray
-    entry_price: np.ndarray
-    """Averages, with spread and slippage in them."""
-    exit_price: np.ndarray
-    quantity: np.ndarray
-    """In base currency, above 0."""
-    gross: np.ndarray
-    """At prices without spread and slippage; ``net = gross - fees - slippage - funding``."""
-    fees: np.ndarray
-    slippage: np.ndarray
-    funding: np.ndarray
-    net: np.ndarray
-    entry_reason: np.ndarray
-    """Codes, see `rules.REASONS`."""
-    exit_reason: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A finished run; times in microseconds since 1970 UTC, money in quote currency."""
-
-    capital: float
-    reasons: np.ndarray
-    """int8, shape (n_events,): code of the one reason of each bar, see `rules.REASONS`."""
-    position: np.ndarray
-    """Shape (n_events,): held after the bar, in base currency; above 0 long."""
-    time: np.ndarray
-    """Shape (n_times,), as the next six: the distinct times."""
-    equity: np.ndarray
-    """Net, at the closes; the last after closing what was open."""
-    exposure: np.ndarray
-    """Long and short positions at their marks, added up."""
-    fees: np.ndarray
-    """This and the next three: after the time before, up to this one."""
-    slippage: np.ndarray
-    """Cost of half-spread and slippage."""
-    funding: np.ndarray
-    """Paid; below 0 received."""
-    traded: np.ndarray
-    """Notional bought and sold."""
-    trades: Trades
-    """Arrays of shape (n_trades,)."""
-
-
-def new_journal(n_events: int, n_times: int, n_trades: int) -> Journal:
-    """Return an empty journal with room for so many events, moments and trades."""
-    curve = Curve(np.zeros(n_times, np.int64), *(np.zeros(n_times) for _ in range(6)))
-    trades = records(n_trades, TRADE)
-    return Journal(np.full(n_events, -1, np.int8), np.zeros(n_events), curve, trades)
 
 
 @compiled
 def scan(
     book: Book, bars: Bars, rules: Rules, journal: Journal, start: int, t: int
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Take the desk through the moments of `bars` from row `start` on.
 
     Parameters
@@ -146,26 +34,25 @@ def scan(
     rules : Rules
         Strategy and costs.
     journal : Journal
-        Written from event `start` and moment `t` on; its trades from the first.
+        Written from event `start` and moment `t` on; its trades and flows from the first.
 
     Returns
     -------
     tuple of int
-        The next row and moment, and the number of trades written. The row is below
-        ``len(bars.time)`` where the room for trades might not have lasted: a moment may end two
+        The next row and moment, and the numbers of trades and flows written. The row is below
+        ``len(bars.time)`` where the room for them might not have lasted: a moment may end two
         round trips per symbol.
     """
     # arrays by their own names: numba counts references whenever one is taken out of a tuple
     times, symbols, opens, highs, lows, closes, volumes, forecasts, bins = bars
-    reasons, positions, curve, trades = journal
-    purse, lots, n, count = book.purse[0], book.lots, len(times), 0
+    reasons, positions, equities, trades, flows = journal
+    purse, lots, n, count, flow = book.purse[0], book.lots, len(times), 0, 0
     room = len(trades) - 2 * len(lots)
-    while start < n and count <= room:
+    while start < n and count <= room and flow < len(flows):
         time, stop = times[start], start + 1
         opened = time - rules.interval
         while stop < n and times[stop] == time:
             stop += 1
-        purse.fees = purse.slippage = purse.funding = purse.traded = 0.0
         for k in range(start, stop):
             lot = lots[symbols[k]]
             reasons[k] = -1
@@ -191,14 +78,16 @@ def scan(
             lot.mark, lot.seen = closes[k], time
             fund(purse, lot, time - 1, time, rules.funding)
             positions[k] = lot.position
-        purse.equity = equity(purse, lots)
+        purse.equity = equities[t] = equity(purse, lots)
         for k in range(start, stop):
             if reasons[k] < 0:
                 lot, worth = lots[symbols[k]], purse.equity
                 reasons[k] = order(lot, time, forecasts[k], bins[k], worth, len(lots), rules)
-        write(curve, t, purse, lots, time)
+        if purse.traded != 0.0 or purse.funding != 0.0:
+            write(flows[flow], t, purse)
+            flow += 1
         start, t = stop, t + 1
-    return start, t, count
+    return start, t, count, flow
 
 
 @compiled
@@ -218,13 +107,11 @@ def order(
 
 
 @compiled
-def write(curve: Curve, t: int, purse: Any, lots: Any, time: int) -> None:
-    """Write down where the desk stands at moment `t`; the curve holds zeros before."""
-    curve.time[t], curve.equity[t] = time, purse.equity
-    curve.exposure[t] = exposure(lots)
-    if purse.traded != 0.0 or purse.funding != 0.0:
-        curve.fees[t], curve.slippage[t] = purse.fees, purse.slippage
-        curve.funding[t], curve.traded[t] = purse.funding, purse.traded
+def write(flow: Any, t: int, purse: Any) -> None:
+    """Write down what moment `t` cost, and begin the next at zero."""
+    flow.moment, flow.fees, flow.slippage = t, purse.fees, purse.slippage
+    flow.funding, flow.traded = purse.funding, purse.traded
+    purse.fees = purse.slippage = purse.funding = purse.traded = 0.0
 
 
 def run(
@@ -293,25 +180,22 @@ def run(
     columns = (time_us, symbol, open, high, low, close, volume, forecast, bin)
     dtypes = (np.int64, np.int64, *(np.float64,) * 6, np.int64)
     bars = Bars(*(np.ascontiguousarray(c, d) for c, d in zip(columns, dtypes)))
-    n_times = _checked(bars, n_symbols, capital)
-    book = new_book(n_symbols, float(capital))
-    journal = new_journal(len(bars.time), n_times, 2 * n_symbols + _CHUNK)
-    chunks: list[np.ndarray] = []
+    book, parts = new_book(n_symbols, float(capital)), []
+    journal = new_journal(len(bars.time), _checked(bars, n_symbols, capital), n_symbols)
     start = t = 0
     while start < len(bars.time):
-        start, t, count = scan(book, bars, rules, journal, start, t)
-        chunks.append(journal.trades[:count])
-        journal = journal._replace(trades=records(2 * n_symbols + _CHUNK, TRADE))
-    chunks.append(_finish(book, bars, rules, journal))
-    trades = _joined(chunks)
-    return Result(float(capital), journal.reason, journal.position, *journal.curve, trades)
+        start, t, count, flow = scan(book, bars, rules, journal, start, t)
+        parts.append((journal.trades[:count], journal.flows[:flow]))
+        journal = Journal(*journal[:3], *room(n_symbols))
+    parts.append(_finish(book, bars, rules, journal))
+    rows, flows = (np.concatenate(chunks) for chunks in zip(*parts))
+    trades = Trades(*(np.ascontiguousarray(rows[name]) for name in Trades._fields))
+    return Result(float(capital), *journal[:3], trades, flows, bars)
 
 
-def _joined(chunks: list[np.ndarray]) -> Trades:
-    return Trades(*(np.concatenate([chunk[name] for chunk in chunks]) for name in Trades._fields))
-
-
-def _finish(book: Book, bars: Bars, rules: Rules, journal: Journal) -> np.ndarray:
+def _finish(
+    book: Book, bars: Bars, rules: Rules, journal: Journal
+) -> tuple[np.ndarray, np.ndarray]:
     """Close what is open at the last closes, in the books, with costs, so that trades are whole."""
     n_held = np.count_nonzero(book.lots.position)
     purse, count, k = book.purse[0], 0, len(bars.time)
@@ -324,9 +208,9 @@ def _finish(book: Book, bars: Bars, rules: Rules, journal: Journal) -> np.ndarra
             count += close(purse, lot, row, lot.mark, int(bars.time[-1]), END, rules)
             journal.reason[k], journal.position[k] = END, 0.0
     if n_held:
-        purse.equity = equity(purse, book.lots)
-        write(journal.curve, len(journal.curve.time) - 1, purse, book.lots, int(bars.time[-1]))
-    return journal.trades[:count]
+        purse.equity = journal.equity[-1] = equity(purse, book.lots)
+        write(journal.flows[0], len(journal.equity) - 1, purse)
+    return journal.trades[:count], journal.flows[: min(n_held, 1)]
 
 
 def _checked(bars: Bars, n_symbols: int, capital: float) -> int:

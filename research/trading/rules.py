@@ -206,7 +206,7 @@ def quantile(
     """
     _word("side", side, SIDES)
     _word("form", form, FORMS)
-    if bins < 2 or not 1 <= (quantile or 1) <= bins:
+    if bins < 2 or not 1 <= (1 if quantile is None else quantile) <= bins:
         raise UserError(
             f"quantile: must be a bin from 1 to {bins}, found {quantile} of {bins} bins."
         )

@@ -199,6 +199,19 @@ def test_a_model_shows_itself_small(learner, data):
     assert f"model {learner}-" in page and "4,000" in page and len(page) < 3000
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_learners_print_nothing(learner, data, tmp_path, capfd):
+    X, y = data
+    early = (X.tail(500), y[-500:])
+    for rows in (3000, 60):  # also too few for a leaf
+        model = fitted(learner, (X.head(rows), y[:rows]), early=early, params={})
+        model.save(tmp_path)
+        models.load(tmp_path).predict(X)
+    if learner == "lightgbm":
+        fitted(learner, data, start_from=model)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_importing_models_loads_no_library():
     code = (
         "import sys, research.models; "

@@ -1,0 +1,160 @@
+import math
+from datetime import timedelta
+
+import pytest
+
+from research.errors import UserError
+from research.trading.rules import (
+    REASONS,
+    View,
+    decide,
+    quantile,
+    signal,
+    threshold,
+    with_costs,
+    with_exits,
+)
+
+MINUTE = timedelta(minutes=1)
+US = 60_000_000
+FLAT = View(side=0, age=0, rest=0, forecast=0.0, bin=0, equity=1.0)
+LONG = FLAT._replace(side=1, age=5 * US)
+SHORT = FLAT._replace(side=-1, age=5 * US)
+
+
+def bins_traded(q, side, form, bins=10):
+    rules = quantile(bins, q, side, form, interval=MINUTE)
+    signals = [signal(0.0, b, rules) for b in range(1, bins + 1)]
+    return [b for b, s in enumerate(signals, 1) if s > 0], [
+        b for b, s in enumerate(signals, 1) if s < 0
+    ]
+
+
+@pytest.mark.parametrize(
+    ("q", "side", "form", "long", "short"),
+    [
+        (None, "auto", "threshold", [10], [1]),
+        (None, "longshort", "exact", [10], [1]),
+        (None, "long", "threshold", [10], []),
+        (None, "short", "threshold", [], [1]),
+        (9, "long", "threshold", [9, 10], []),
+        (9, "long", "exact", [9], []),
+        (2, "short", "threshold", [], [1, 2]),
+        (2, "short", "exact", [], [2]),
+        (9, "longshort", "threshold", [9, 10], [1, 2]),
+        (9, "longshort", "exact", [9], [2]),
+        (6, "auto", "exact", [6], []),
+        (5, "auto", "exact", [], [5]),
+        (6, "auto", "threshold", [6, 7, 8, 9, 10], []),
+        (5, "auto", "threshold", [], [1, 2, 3, 4, 5]),
+        (3, "longshort", "threshold", [3, 4, 5, 6, 7, 8, 9, 10], []),  # overlap: no short leg
+        (3, "longshort", "exact", [3], [8]),
+        (6, "longshort", "threshold", [6, 7, 8, 9, 10], [1, 2, 3, 4, 5]),
+    ],
+)
+def test_quantile_words_become_bins(q, side, form, long, short):
+    assert bins_traded(q, side, form) == (long, short)
+
+
+def test_the_middle_bin_of_an_odd_number_is_long_alone():
+    assert bins_traded(3, "longshort", "exact", bins=5) == ([3], [])
+    assert bins_traded(3, "longshort", "threshold", bins=5) == ([3, 4, 5], [])
+
+
+def test_an_unknown_bin_trades_nothing():
+    for form in ("exact", "threshold"):
+        assert signal(1.0, 0, quantile(10, None, "long", form, interval=MINUTE)) == 0
+        assert signal(1.0, 0, quantile(10, None, "short", form, interval=MINUTE)) == 0
+
+
+def reason(view, rules):
+    code, target = decide(view, rules)
+    return REASONS[code], target
+
+
+ENTER = threshold(enter=0.001, leave=0.0005, interval=MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("view", "rules", "found"),
+    [
+        (FLAT._replace(forecast=0.002), ENTER, ("entry", 1)),
+        (FLAT._replace(forecast=-0.002), ENTER, ("entry", -1)),
+        (FLAT._replace(forecast=0.001), ENTER, ("no_edge", 0)),
+        (FLAT._replace(forecast=math.nan), ENTER, ("stale_data", 0)),
+        (FLAT._replace(forecast=0.002, rest=1), ENTER, ("resting", 0)),
+        (FLAT._replace(forecast=-0.002), ENTER._replace(short=False), ("no_edge", 0)),
+        (FLAT._replace(forecast=0.002), ENTER._replace(long=False), ("no_edge", 0)),
+        (FLAT._replace(forecast=0.002, equity=0.0), ENTER, ("risk_halt", 0)),
+        (LONG._replace(equity=-1.0), ENTER, ("risk_halt", 0)),
+        (LONG, ENTER, ("hold", 1)),
+        (LONG._replace(forecast=-0.0005), ENTER, ("hold", 1)),
+        (LONG._replace(forecast=-0.0006), ENTER, ("reversal", 0)),
+        (LONG._replace(forecast=-0.002), ENTER, ("reversal", -1)),
+        (LONG._replace(forecast=-0.002), ENTER._replace(cooldown=1), ("reversal", 0)),
+        (LONG._replace(forecast=-0.002), ENTER._replace(short=False), ("reversal", 0)),
+        (SHORT._replace(forecast=0.002), ENTER, ("reversal", 1)),
+        (LONG._replace(forecast=math.nan), ENTER, ("stale_data", 1)),
+        (LONG, ENTER._replace(hold=5 * US), ("horizon", 0)),
+        (LONG, ENTER._replace(hold=5 * US + 1), ("hold", 1)),
+        (LONG._replace(forecast=0.002), ENTER._replace(hold=5 * US), ("hold", 1)),
+        (LONG._replace(forecast=math.nan), ENTER._replace(hold=5 * US), ("horizon", 0)),
+        (LONG._replace(forecast=-0.002), ENTER._replace(hold=5 * US), ("reversal", -1)),
+    ],
+)
+def test_threshold_decisions(view, rules, found):
+    assert reason(view, rules) == found
+
+
+TOP = quantile(10, interval=MINUTE)
+HELD = with_exits(TOP, hold=timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(
+    ("view", "rules", "found"),
+    [
+        (FLAT._replace(bin=10), TOP, ("entry", 1)),
+        (FLAT._replace(bin=1), TOP, ("entry", -1)),
+        (FLAT._replace(bin=5), TOP, ("no_edge", 0)),
+        (FLAT, TOP, ("stale_data", 0)),
+        (LONG._replace(bin=10), TOP, ("hold", 1)),
+        (LONG._replace(bin=9), TOP, ("no_edge", 0)),
+        (LONG, TOP, ("stale_data", 0)),
+        (LONG._replace(bin=1), TOP, ("reversal", -1)),
+        (LONG._replace(bin=9, age=4 * US), HELD, ("hold", 1)),
+        (LONG._replace(age=4 * US), HELD, ("stale_data", 1)),
+        (LONG._replace(bin=1, age=4 * US), HELD, ("reversal", -1)),
+        (LONG._replace(bin=9), HELD, ("horizon", 0)),
+        (LONG, HELD, ("horizon", 0)),
+        (LONG._replace(bin=10), HELD, ("hold", 1)),
+    ],
+)
+def test_quantile_decisions(view, rules, found):
+    assert reason(view, rules) == found
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: threshold(enter=-0.1, interval=MINUTE), "enter must be 0 or above, found -0.1"),
+        (lambda: threshold(enter=math.nan, interval=MINUTE), "enter must be 0 or above"),
+        (lambda: threshold(enter=0.1, leave=-0.2, interval=MINUTE), "leave must be at least"),
+        (lambda: threshold(enter=0.1, side="lnog", interval=MINUTE), "Did you mean 'long'"),
+        (lambda: threshold(enter=0.1, interval=timedelta(0)), "interval: must be above zero"),
+        (lambda: quantile(10, 11, interval=MINUTE), "a bin from 1 to 10, found 11"),
+        (lambda: quantile(10, 0, interval=MINUTE), "a bin from 1 to 10, found 0"),
+        (lambda: quantile(1, interval=MINUTE), "from 1 to 1"),
+        (lambda: quantile(10, 3, "both", interval=MINUTE), "side 'both': expected one of"),
+        (lambda: quantile(10, 3, form="exakt", interval=MINUTE), "Did you mean 'exact'"),
+        (lambda: with_exits(ENTER, stop=0.0), "stop: must be above 0, found 0.0"),
+        (lambda: with_exits(ENTER, take=-0.1), "take: must be above 0"),
+        (lambda: with_exits(ENTER, cooldown=-MINUTE), "cooldown: must be at least zero"),
+        (lambda: with_exits(ENTER, hold=timedelta(0)), "hold: must be above zero"),
+        (lambda: with_costs(ENTER, fee=math.inf), "fee: must be a fraction of price"),
+        (lambda: with_costs(ENTER, slippage=-0.1), "slippage: must be a fraction"),
+    ],
+)
+def test_a_wrong_word_or_number_is_one_clear_line(make, message):
+    with pytest.raises(UserError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
