@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
+from typing import Any
 
 import polars as pl
 
@@ -94,7 +95,7 @@ def evaluate(
         Takes (done, total, label).
     """
     binned = signals.assign(forecasts, bins=bins, scope=scope, window=window)  # type: ignore[arg-type]
-    how = {"horizon": horizon, "draws": draws, "seed": seed}
+    how: dict[str, Any] = {"horizon": horizon, "draws": draws, "seed": seed}
     return Evaluation(
         score=scores.ic(forecasts, **how),
         pearson=scores.pearson_scaled(forecasts, **how),

@@ -7,9 +7,9 @@ store when nothing that decides it has changed. No formula lives here.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -100,9 +100,10 @@ def labels(
 def folds(study: Study, bars: pl.DataFrame | None = None) -> validation.Folds:
     """Cut the study's span into walk-forward folds, by time, the same for all symbols."""
     times, chosen = _bars(study, bars)["open_time"], study.validation
+    start, end = cast("datetime", times.min()), cast("datetime", times.max())
     return validation.walk_forward(
-        times.min(),
-        times.max() + study.data.interval,
+        start,
+        end + study.data.interval,
         train=chosen.train,
         test=chosen.test,
         step=chosen.step,

@@ -10,8 +10,8 @@ from typing import Any
 
 from research import batch, datasets, pipeline, report
 from research.errors import UserError
-from research.stored_runs import Run, reports_root
 from research.store import atomic, tables
+from research.stored_runs import Run, reports_root
 from research.study import Study, find, read
 
 log = logging.getLogger(__name__)

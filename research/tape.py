@@ -71,10 +71,12 @@ class Tape:
 
     def play(self, rules: Rules, *, capital: float) -> loop.Result:
         """Let the desk trade the whole tape."""
-        column = {name: self.table[name].to_numpy() for name in self.table.columns}
-        names = ("time", "code", *_PRICES, "volume", "forecast", "bin")
+        column = {name: self.table[name].to_numpy() for name in (*_PRICES, "volume", "forecast")}
         return loop.run(
-            *(column[name] for name in names),
+            self.table["time"].to_numpy(),
+            self.table["code"].to_numpy(),
+            **column,
+            bin=self.table["bin"].to_numpy(),
             n_symbols=len(self.symbols),
             rules=rules,
             capital=capital,

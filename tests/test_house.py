@@ -44,9 +44,9 @@ REASONS = {
     ("report", "evaluation"): "a report draws what the stage returned",
     ("report", "tape"): "a report draws what the stage returned",
     ("report", "league"): "every report shows the league",
-    ("report", "runs"): "a report's index lists the runs",
+    ("report", "stored_runs"): "a report's index lists the runs",
     ("stages", "report"): "a chain ends with its report",
-    ("stages", "runs"): "a chain becomes a stored run",
+    ("stages", "stored_runs"): "a chain becomes a stored run",
     ("sweeps", "report"): "a combination's result is its summary",
 }
 # One module of a room may know more than its room may.

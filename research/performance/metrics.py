@@ -238,20 +238,24 @@ _LINES = (
     ("minutes in position", "avg_minutes", "{:,.1f}"),
     ("turnover, x capital", "turnover", "{:,.1f}"),
     ("exposure", "exposure", "{:.1%}"),
+    ("break-even fee", "break_even_fee", "{:+.4%}"),
 )
 
 
 def text(summary: dict[str, Any]) -> str:
-    """Write a summary as lines to read.
+    """Write a summary as lines to read, with the 95 % intervals it holds.
 
-    >>> print(text({"net_return": 0.0123, "trades": 5, "sharpe": None}))
-    net return                +1.23%
-    Sharpe                         -
+    >>> print(text({"net_return": 0.0123, "net_low": -0.01, "net_high": 0.03, "trades": 5}))
+    net return                +1.23%  95 % from -1.00% to +3.00%
     trades                         5
     """
-    shown = ((label, form, summary[key]) for label, key, form in _LINES if key in summary)
-    lines = (
-        f"{label:<22}{'-' if value is None else form.format(value):>10}"
-        for label, form, value in shown
-    )
+    lines = []
+    for label, key, form in _LINES:
+        if key in summary:
+            value, name = summary[key], key.removesuffix("_return")
+            shown = "-" if value is None else form.format(value)
+            ends = summary.get(f"{name}_low"), summary.get(f"{name}_high")
+            known = None not in ends
+            sure = "  95 % from {} to {}".format(*map(form.format, ends)) if known else ""
+            lines.append(f"{label:<22}{shown:>10}{sure}")
     return "\n".join(lines)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HORIZONS = (timedelta(minutes=10), timedelta(minutes=30), timedelta(hours=1))
 MOST_DATES = 1000
+SHEET_DPI = 42  # a sheet has up to twelve pictures; a notebook that holds one stays small
 _US = timedelta(microseconds=1)
 
 
@@ -215,4 +216,5 @@ def _fit(figure: Figure) -> None:
         down, across = spot.rowspan, spot.colspan
         ax.set_subplotspec(grid[down.start : down.stop, across.start : across.stop])
     figure.set_size_inches(12, 3.0 * rows)
+    figure.set_dpi(SHEET_DPI)
     figure.set_layout_engine("constrained")

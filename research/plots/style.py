@@ -22,6 +22,7 @@ PURPLE = "#AA4499"
 INK = "#222222"
 GREY = "#8A8A8A"
 PALE = "#E6E6E6"
+SCREEN_DPI = 72
 CYCLE = (BLUE, ORANGE, GREEN, YELLOW, PURPLE, SKY, GREY)
 
 
@@ -30,7 +31,7 @@ def canvas(ax: Axes | None, *, width: float = 9.0, height: float = 4.0) -> Axes:
     if ax is None:
         import matplotlib.pyplot as plt
 
-        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+        _, ax = plt.subplots(figsize=(width, height), dpi=SCREEN_DPI, layout="constrained")
     ax.set_axisbelow(True)
     ax.grid(axis="y", color=PALE, linewidth=0.8)
     for side in ("top", "right"):

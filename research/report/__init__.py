@@ -16,9 +16,9 @@ import polars as pl
 from research import league, pipeline
 from research.report import figures, pages
 from research.report.numbers import summary, verdict
-from research.stored_runs import Run, reports_root, runs
 from research.store import atomic
 from research.store.cards import digest
+from research.stored_runs import Run, reports_root, runs
 from research.study import Study
 
 __all__ = ["Part", "figures", "keep", "new_run", "verdict", "write", "write_index"]

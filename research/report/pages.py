@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ def notebooks(folder: Path) -> list[Path]:
     """Write an HTML page beside every executed notebook."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(template_name="lab", exclude_input_prompt=True)
+    quiet = logging.getLogger("research.nbconvert")
+    quiet.setLevel(logging.ERROR)  # it warns of every figure without alternative text
+    exporter = HTMLExporter(template_name="lab", exclude_input_prompt=True, log=quiet)
     pages = []
     for path in sorted(folder.glob("*.ipynb")):
         html, _ = exporter.from_filename(str(path))

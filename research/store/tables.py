@@ -98,7 +98,7 @@ def _what_changed(place: Path, parts: dict[str, Any]) -> str:
         return "first of its kind"
     now = _flat(parts)
     changes = [[k for k in sorted(now | o) if now.get(k) != o.get(k)] for o in map(_flat, others)]
-    return "changed: " + ", ".join(min(changes, key=len))
+    return "changed: " + ", ".join(sorted(changes, key=len)[0])
 
 
 def _flat(parts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
