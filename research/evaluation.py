@@ -11,6 +11,7 @@ import polars as pl
 
 from research import scores, signals
 from research.batch import Progress
+from research.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -162,3 +163,20 @@ def screen(
         score = scores.ic(chosen, horizon=horizon, draws=draws, seed=seed)
         rows.append({"feature": name, "ic": score.ic, "low": score.low, "high": score.high})
     return pl.DataFrame(rows).sort(pl.col("ic").abs(), descending=True)
+
+
+def sheets(forecasts: pl.DataFrame, bars: pl.DataFrame) -> dict[str, Any] | str:
+    """Draw the alphalens sheets, or say why there are none.
+
+    Returns
+    -------
+    dict of str to matplotlib Figure, or str
+        alphalens ranks symbols against each other: with fewer than three of them, or too short a
+        span, it has nothing to rank, and the reason is returned instead.
+    """
+    from research import plots
+
+    try:
+        return plots.sheets(forecasts, bars)
+    except UserError as reason:
+        return f"no alphalens sheets: {reason}"

@@ -1,16 +1,12 @@
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
-SMALL = {
-    "simulated.symbols": 2,
-    "simulated.days": 12,
-    "validation.train": "6 d",
-    "validation.test": "2 d",
-    "model.rounds": 20,
-    "evaluation.draws": 200,
-    "evaluation.window": "1 d",
-}
+sys.path.append(str(Path(__file__).parent))
+
+from tests_settings import SMALL
 
 
 @pytest.fixture(scope="session")
