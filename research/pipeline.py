@@ -14,7 +14,7 @@ from typing import Any, cast
 import polars as pl
 
 from research import bars as bar_room
-from research import datasets, models, signals, tape, validation
+from research import datasets, models, schema, signals, tape, validation
 from research import features as feature_room
 from research import labels as label_room
 from research.batch import Progress
@@ -112,8 +112,8 @@ def folds(study: Study, bars: pl.DataFrame | None = None) -> validation.Folds:
     )
 
 
-def _bars(study: Study, given: pl.DataFrame | None) -> pl.DataFrame:
-    return bars(study) if given is None else given
+def _bars(study: Study, given: Any) -> pl.DataFrame:
+    return bars(study) if given is None else schema.as_table(given, schema.BARS, "bars")
 
 
 # -- forecasts -------------------------------------------------------------------------------------
@@ -174,9 +174,11 @@ def forecasts(
 
 
 def _features(
-    study: Study, source: pl.DataFrame, given: pl.DataFrame | None, progress: Progress | None
+    study: Study, source: pl.DataFrame, given: Any, progress: Progress | None
 ) -> pl.DataFrame:
-    return features(study, source, progress=progress) if given is None else given
+    if given is None:
+        return features(study, source, progress=progress)
+    return schema.as_table(given, schema.FEATURES, "features")
 
 
 def forecast_parts(
@@ -241,8 +243,10 @@ def evaluation(
     return found
 
 
-def _forecasts(study: Study, given: pl.DataFrame | None) -> pl.DataFrame:
-    return forecasts(study) if given is None else given
+def _forecasts(study: Study, given: Any) -> pl.DataFrame:
+    if given is None:
+        return forecasts(study)
+    return schema.as_table(given, schema.FORECASTS, "forecasts")
 
 
 def _horizons(study: Study) -> list[timedelta]:

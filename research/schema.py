@@ -41,6 +41,7 @@ LABELS: dict[str, Any] = {
     "known_at": TIME,
     "y": pl.Float64,
 }
+FEATURES: dict[str, Any] = {"symbol": pl.String, "time": TIME, "sigma": pl.Float64}
 FORECASTS: dict[str, Any] = {
     "symbol": pl.String,
     "time": TIME,
@@ -169,7 +170,7 @@ def as_table(frame: Any, columns: dict[str, Any], name: str) -> pl.DataFrame:
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
-        frame = _from_pandas(frame, name)
+        frame = _from_pandas(frame, columns, name)
     if columns is BARS:
         frame = _with_extras(frame)
     times: list[str] = [c for c in columns if columns[c] == TIME and c in frame.columns]
@@ -184,7 +185,7 @@ def _with_extras(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _from_pandas(frame: pd.DataFrame, name: str) -> pl.DataFrame:
+def _from_pandas(frame: pd.DataFrame, columns: dict[str, Any], name: str) -> pl.DataFrame:
     import pandas as pd
 
     if not isinstance(frame, pd.DataFrame):
@@ -199,7 +200,7 @@ def _from_pandas(frame: pd.DataFrame, name: str) -> pl.DataFrame:
     frame = frame.reset_index() if named else frame
     for column in frame.select_dtypes("float"):
         bad = frame[column].isna()
-        if bad.any() and column not in MAY_BE_UNKNOWN:
+        if bad.any() and column in columns and column not in MAY_BE_UNKNOWN:
             row = frame.loc[bad.idxmax()]
             raise TableError(
                 f"{name}: column {column!r} is NaN in {int(bad.sum())} rows, first "
