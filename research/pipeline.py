@@ -268,26 +268,20 @@ def backtest(
     name : str, optional
         ``"buy_and_hold"`` holds every symbol throughout instead.
     """
-    source, made = bars(study), _binned(study, _forecasts(study, forecasts))
+    source, made = bars(study), binned(study, _forecasts(study, forecasts))
     laid, rule, capital = tape.lay(source, made), tape.rules(study), study.backtest.capital
     if name == "buy_and_hold":
         laid, rule = laid.always(1.0), tape.hold_forever(study)
-    parts = {
-        "bars": cards.fingerprint(source),
-        "forecasts": cards.fingerprint(made),
-        "rules": {key: str(value) for key, value in rule._asdict().items()},
-        "capital": capital,
-        "code": cards.code("trading", "tape.py"),
-    }
 
     def build(_: Path) -> tables.Tables:
         return tape.tables(laid, laid.play(rule, capital=capital))
 
-    stored = tables.keep("backtest", parts, build)
+    stored = tables.keep("backtest", tape.parts(source, made, rule, capital), build)
     return tape.judge(laid, rule, capital=capital, stored=stored)
 
 
-def _binned(study: Study, made: pl.DataFrame) -> pl.DataFrame:
+def binned(study: Study, made: pl.DataFrame) -> pl.DataFrame:
+    """Return the forecasts as the rule trades them: with bins, if it trades bins."""
     chosen = study.evaluation
     if study.backtest.rule == "threshold":
         return made

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from research import batch, datasets, pipeline, report
+from research import batch, datasets, pipeline, report, tape
 from research.errors import UserError
 from research.store import atomic, tables
 from research.stored_runs import Run, reports_root
@@ -56,8 +56,8 @@ def run_report(chosen: str, options: dict[str, Any], *, fresh: set[str]) -> Run:
     """
     study = read(chosen, options)
     with atomic.only_one(study.name), report.new_run(study) as part:
-        if fresh:
-            _forget(study, "train" if fresh == {"retrain"} else "features")
+        for stage in _anew(fresh):
+            _forget(study, stage)
         for stage, notebook in batch.STAGES.items():
             log.info("%s: %s", study.name, notebook)
             out = part.folder / "notebooks" / f"{notebook}.ipynb"
@@ -66,24 +66,39 @@ def run_report(chosen: str, options: dict[str, Any], *, fresh: set[str]) -> Run:
     return part.run
 
 
+def _anew(fresh: set[str]) -> list[str]:
+    """Name the stages to forget, the last first: a later key needs the earlier tables."""
+    stages = {"recompute": ["backtest", "train", "features"], "retrain": ["train"]}
+    return sorted(
+        {stage for word in fresh for stage in stages[word]}, key=list(batch.STAGES).index
+    )[::-1]
+
+
 def places(study: Study, stage: str) -> dict[str, Path]:
-    """Return the folder of the table that a stage leaves in the store."""
+    """Return the folder of the table that a stage leaves in the store, by its name."""
     data = datasets.dataset(study)
     if stage == "download":
         return {"bars": atomic.data_root() / "bars" / data.venue / data.market}
     bars = pipeline.bars(study)
     if stage == "features":
         return {"features": tables.folder("features", pipeline.feature_parts(study, bars))}
-    built = pipeline.features(study, bars)
-    parts = pipeline.forecast_parts(study, bars, built, study.model.name)
-    return {"forecasts": tables.folder("forecasts", parts)}
+    if stage == "train":
+        made = pipeline.features(study, bars)
+        parts = pipeline.forecast_parts(study, bars, made, study.model.name)
+        return {"forecasts": tables.folder("forecasts", parts)}
+    if stage == "backtest":
+        traded = pipeline.binned(study, pipeline.forecasts(study))
+        parts = tape.parts(bars, traded, tape.rules(study), study.backtest.capital)
+        return {"backtest": tables.folder("backtest", parts)}
+    return {}  # scores are made anew each time
 
 
 def _forget(study: Study, stage: str) -> None:
     """Delete what a stage stored for this study, so that it is built anew."""
+    if stage == "download" and study.data.source == "binance":
+        return  # closed bars do not change; what was fetched once is not fetched again
     for place in places(study, stage).values():
-        if stage != "download":
-            shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _parameters(chosen: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import polars as pl
 
 from research import performance
 from research.schema import TIME
+from research.store import cards
 from research.study import Study
 from research.trading import loop
 from research.trading import rules as rule_room
@@ -161,6 +162,19 @@ class Backtest:
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.text())}</pre>"
+
+
+def parts(
+    bars: pl.DataFrame, forecasts: pl.DataFrame, rules: Rules, capital: float
+) -> dict[str, Any]:
+    """Return all that decides a backtest: the key its tables are stored under."""
+    return {
+        "bars": cards.fingerprint(bars),
+        "forecasts": cards.fingerprint(forecasts),
+        "rules": {key: str(value) for key, value in rules._asdict().items()},
+        "capital": capital,
+        "code": cards.code("trading", "tape.py"),
+    }
 
 
 def tables(tape: Tape, result: loop.Result) -> dict[str, pl.DataFrame]:

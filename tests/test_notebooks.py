@@ -15,9 +15,9 @@ import pytest
 from nbclient import NotebookClient
 from tests_settings import SMALL
 
-from research import batch, campaigns, stages, sweeps
+from research import batch, campaigns, pipeline, stages, sweeps
 from research.errors import UserError
-from research.study import ROOT
+from research.study import ROOT, read
 
 NOTEBOOK = ROOT / "notebooks" / "03_training.ipynb"
 
@@ -129,3 +129,19 @@ def test_ctrl_c_ends_at_once_and_leaves_the_lock_free(home):
     process.communicate(timeout=30)
     assert process.returncode != 0
     stages.run_stage("train", str(home / "small.toml"), {}, fresh=set())
+
+
+@pytest.mark.parametrize("stage", ["features", "train", "backtest"])
+def test_a_stage_told_to_work_anew_rebuilds_the_same_bytes(home, monkeypatch, stage):
+    monkeypatch.setattr(batch, "execute", lambda *_: pipeline.backtest(chosen))
+    chosen = read(home / "small.toml")
+    pipeline.backtest(chosen)
+    (place,) = stages.places(chosen, stage).values()
+    before = {p.name: p.read_bytes() for p in place.glob("*.parquet")}
+    for path in place.glob("*.parquet"):
+        path.write_bytes(b"damaged")
+    if stage == "train":
+        with pytest.raises(UserError, match="--recompute"):
+            pipeline.backtest(chosen)
+    stages.run_stage(stage, str(home / "small.toml"), {}, fresh={"recompute"})
+    assert {p.name: p.read_bytes() for p in place.glob("*.parquet")} == before
