@@ -155,7 +155,7 @@ def execute(stage: str, parameters: dict[str, Any], out: Path) -> Path:
                 kernel_name="python3",
                 cwd=str(source.parent),
                 progress_bar={"desc": source.stem, "leave": False, "delay": 1},
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         part.replace(out)
     except PapermillExecutionError as error:

@@ -1,7 +1,7 @@
 """The command line: every stage is papermill of its notebook; the rest reads what runs left.
 
 Imports nothing heavy: ``./run --help`` must answer at once. Exit codes: 0 done, 2 a mistake of the
-user (one line says which), 1 our fault, 75 the same work is already running.
+user (one line says which), 1 our fault, 75 the same work is already running, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -22,7 +23,8 @@ app = typer.Typer(
     name="./run",
     help="Alphabook: from raw bars to an honest verdict, in notebooks.\n\n"
     "Start with [bold]./run demo[/bold]; then [bold]./run lab[/bold] to explore.",
-    epilog="Exit codes: 0 done, 2 your mistake (one line says which), 1 ours, 75 already running.",
+    epilog="Exit codes: 0 done, 2 your mistake (one line says which), 1 ours, 75 already running, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -81,7 +83,9 @@ FLAGS: dict[str, Any] = {
         "--continue-rounds", help="model.continue_rounds: rounds to add to each stored fold model."
     ),
     "bins": _whole("--bins", help="evaluation.bins."),
-    "quantile": _whole("--quantile", help="backtest.quantile: the bin to trade."),
+    "quantile": _whole(
+        "--quantile", help="backtest.quantile: the bin to trade; sets backtest.rule=quantile."
+    ),
     "scope": _text(
         "--quantile-scope", help="evaluation.scope: trailing, fold, or a diagnostic one."
     ),
@@ -140,25 +144,24 @@ def read_options(settings: list[str] | None = None, **flags: Any) -> dict[str, A
     >>> read_options(["labels.horizon=5 min", "evaluation.bins=5"], fee="2 bps", single=False)
     {'costs.fee': '2 bps', 'labels.horizon': '5 min', 'evaluation.bins': 5}
     """
+    from research.study import literal
+
     options = {KEYS[k]: v for k, v in flags.items() if k in KEYS and v not in (None, False)}
     for setting in settings or []:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise UserError(f"-o {setting!r}: expected KEY=VALUE, as in -o labels.horizon='5 min'.")
-        options[key.strip()] = _value(value)
+        options[key.strip()] = literal(value)
+    if flags.get("quantile") is not None:
+        options.setdefault("backtest.rule", "quantile")
+    if flags.get("seed") is not None:
+        options["simulated.seed"] = flags["seed"]  # all that is random, the market too
     if isinstance(options.get("data.symbols"), str):
         names = str(options["data.symbols"]).split(",")
         options["data.symbols"] = [name.strip() for name in names if name.strip()]
     if isinstance(options.get("data.path"), str) and Path(options["data.path"]).exists():
         options["data.path"] = str(Path(options["data.path"]).resolve())
     return options
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _add_stage(stage: str, help: str, flags: tuple[str, ...]) -> None:
@@ -219,8 +222,7 @@ for _name, (_help, _flags) in STAGES.items():
 def demo(seed: Seed = None, as_json: Json = False, debug: Debug = False) -> None:
     """The main job in minutes, offline: a market with a known edge, from bars to verdict."""
     _set_up_log(debug)
-    options = {} if seed is None else {"simulated.seed": seed}
-    _run("report", "demo", options, set(), as_json)
+    _run("report", "demo", read_options(seed=seed), set(), as_json)
 
 
 @app.command()
@@ -307,6 +309,7 @@ def check() -> None:
 def main() -> None:
     """Run the command line and leave with its exit code."""
     _read_env_file()
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         app(prog_name="./run" if os.name == "posix" else "python -m research")
     except UserError as error:
@@ -317,6 +320,11 @@ def main() -> None:
     except BlockingIOError as error:
         typer.echo(f"already running: {error}", err=True)
         sys.exit(75)
+
+
+def _interrupted(*_: Any) -> NoReturn:
+    typer.echo("interrupted: run it again, and it goes on where it stopped", err=True)
+    sys.exit(130)
 
 
 def _read_env_file() -> None:

@@ -16,7 +16,7 @@ import polars as pl
 from research import bars as bar_room
 from research.batch import Progress
 from research.errors import UserError
-from research.store import atomic, cards, lake, tables
+from research.store import atomic, cards, lake, tables, trials
 from research.study import ROOT, Study
 
 MINUTE = timedelta(minutes=1)
@@ -32,8 +32,9 @@ class Dataset:
 
     @property
     def lineage(self) -> str:
-        """The data that trials are counted on."""
-        return f"{self.venue}/{self.market}"
+        """The data that trials are counted on; files keep theirs when days are added to them."""
+        name = self.market.rpartition("-")[0] if self.venue == "files" else self.market
+        return f"{self.venue}/{name}"
 
     def where(self) -> dict[str, Any]:
         """As the store's functions take it."""
@@ -45,13 +46,17 @@ def dataset(study: Study) -> Dataset:
     if study.data.source == "binance":
         return Dataset(study.data.venue, study.data.market, MINUTE)
     if study.data.source == "simulated":
-        made = study.simulated.model_dump(mode="json")
-        name = cards.digest({**made, "code": cards.code("sources/simulated")})
-        return Dataset("simulated", name, MINUTE)
+        return Dataset("simulated", cards.digest(_simulation(study)), MINUTE)
     from research.sources import files
 
     path = source_path(study)
-    return Dataset("files", f"{path.stem}-{files.fingerprint(path)[:12]}", files.interval(path))
+    made_of = [files.fingerprint(path), cards.code("sources/files", "bars")]
+    return Dataset("files", f"{path.stem}-{cards.digest(made_of)}", files.interval(path))
+
+
+def _simulation(study: Study) -> dict[str, Any]:
+    made = study.simulated.model_dump(mode="json")
+    return {**made, "code": cards.code("sources/simulated", "bars")}
 
 
 def source_path(study: Study) -> Path:
@@ -139,29 +144,42 @@ def _save(place: Dataset, raw: pl.DataFrame) -> None:
 def quality(study: Study) -> pl.DataFrame:
     """Return what was found wrong with the bars, per symbol and day."""
     place, data = acquire(study), study.data
-    return lake.quality(**place.where(), symbols=data.symbols, start=data.start, end=data.end)
+    chosen: dict[str, Any] = {"symbols": data.symbols, "start": data.start, "end": data.end}
+    kept = lake.load(**place.where(), **chosen)
+    return bar_room.recount(lake.quality(**place.where(), **chosen), kept, place.interval)
 
 
-def fingerprint(study: Study) -> str:
-    """Return the fingerprint of the stored bars that `study` reads."""
-    return lake.fingerprint(**dataset(study).where(), symbols=study.data.symbols)
+def count_trial(study: Study, forecasts: pl.DataFrame, ic: float) -> int:
+    """Count one evaluation: other settings or other forecasts are another trial.
+
+    Returns
+    -------
+    int
+        Trials on this lineage so far.
+    """
+    chosen = study.settings() | {"forecasts": cards.fingerprint(forecasts)}
+    return trials.record(chosen, lineage=dataset(study).lineage, ic=ic)
 
 
 def oracle(study: Study) -> tuple[pl.DataFrame, float]:
-    """Return a simulated market's true expected returns, and the IC that was planted in it.
+    """Return a simulated market's true expected returns, and what they score on average.
 
     Returns
     -------
     pl.DataFrame
-        ``symbol, time, forecast``: the expected simple return over the planted horizon.
+        ``symbol, time, forecast``: the expected simple return over the study's horizon.
     float
-        The theoretical value of `scores.ic` for it.
+        The theoretical value of `scores.ic` for it; at the planted horizon it is the planted IC.
     """
-    made = {**study.simulated.model_dump(mode="json"), "code": cards.code("sources/simulated")}
+    from research.sources import simulated
+
+    horizon, market = study.labels.horizon, dict(study.simulated)
+    parts = {**_simulation(study), "at": str(horizon)}
 
     def build(_: Path) -> tables.Tables:
-        market = _market(study)
-        return {"oracle": market.oracle, "planted": pl.DataFrame({"ic": [market.planted_ic]})}
+        value = simulated.theoretical_ic(horizon, **market) if study.simulated.ic else 0.0
+        best = simulated.oracle(horizon, **market)
+        return {"oracle": best, "theory": pl.DataFrame({"ic": [value]})}
 
-    kept = tables.keep("oracle", made, build)
-    return kept["oracle"], float(kept["planted"]["ic"][0])
+    kept = tables.keep("oracle", parts, build)
+    return kept["oracle"], float(kept["theory"]["ic"][0])

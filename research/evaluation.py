@@ -54,10 +54,11 @@ class Evaluation:
         return gap[0] if gap.len() else None
 
     def _repr_html_(self) -> str:
-        ratio = self.score.ic / self.ic_break_even
+        needed = self.ic_break_even
+        ratio = f", ratio {self.score.ic / needed:.2f}" if needed else ": trading costs nothing"
         return (
             f"<b>IC {self.score.ic:.4f}</b> [{self.score.low:.4f}, {self.score.high:.4f}], "
-            f"break-even {self.ic_break_even:.4f}, ratio {ratio:.2f}"
+            f"break-even {needed:.4f}{ratio}"
             f"<br><small>{escape(self.score.blocks)}</small>{self.quantiles._repr_html_()}"
         )
 
@@ -96,6 +97,11 @@ def evaluate(
         Takes (done, total, label).
     """
     binned = signals.assign(forecasts, bins=bins, scope=scope, window=window)  # type: ignore[arg-type]
+    if binned["bin"].null_count() == binned.height:
+        raise UserError(
+            f"evaluation: {scope} cut-points need earlier forecasts (a day for 'trailing', a fold "
+            "for 'fold'), and there are none. Take a longer span or a shorter validation.train."
+        )
     how: dict[str, Any] = {"horizon": horizon, "draws": draws, "seed": seed}
     return Evaluation(
         score=scores.ic(forecasts, **how),
@@ -123,7 +129,7 @@ def _optimism(
 ) -> pl.DataFrame:
     causal = scope if scope in signals.CAUSAL else "trailing"
     looking_back = ["date", "global"]
-    if binned["symbol"].n_unique() > 1:
+    if binned["time"].is_duplicated().any():  # some moment has two symbols to rank
         looking_back.append("timestamp")
     bare = binned.drop("bin")
     tables = {
@@ -157,6 +163,12 @@ def screen(
     pl.DataFrame
         ``feature, ic, low, high``, the strongest first.
     """
+    complete = table.drop_nulls([*names, "y"]).height
+    if complete < 100:
+        raise UserError(
+            f"screen: {complete} of {table.height} rows have every feature and a label, 100 are "
+            "needed. Bring more or less broken data: a gap starts the warm-up of features anew."
+        )
     rows = []
     for name in names:
         chosen = table.select("symbol", "time", "y", forecast=name)

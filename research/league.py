@@ -12,8 +12,11 @@ import polars as pl
 from research import datasets, pipeline, scores
 from research.batch import Progress
 from research.evaluation import Evaluation
-from research.store import trials
 from research.study import Study
+
+COLUMNS: dict[str, Any] = {"name": pl.String} | dict.fromkeys(
+    ("ic", "ic_low", "ic_high", "net_return", "net_low", "net_high"), pl.Float64
+)
 
 
 def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
@@ -22,32 +25,39 @@ def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        ``name, ic, ic_low, ic_high, net_return, mine``: same folds, rows, rule and costs for all.
+        ``name, ic, ic_low, ic_high, net_return, net_low, net_high, mine``: same folds, rows, rule
+        and costs for all.
         Each learner counts as a trial.
     """
     rows = [
         {"name": "no_trade", "net_return": 0.0},
-        {"name": "buy_and_hold", "net_return": _net(pipeline.backtest(study, name="buy_and_hold"))},
+        {"name": "buy_and_hold", **_net(pipeline.backtest(study, name="buy_and_hold"))},
     ]
-    for learner in dict.fromkeys([*study.model.league, study.model.name]):
-        chosen = study.with_options({"model.name": learner})
+    for learner in dict.fromkeys(["ridge", *study.model.league, study.model.name]):
+        chosen = study.with_options({"model.name": learner, **_as_it_must(study, learner)})
         made = pipeline.forecasts(chosen, progress=progress)
         score = scores.ic(made, **_how(study))
-        trials.record(chosen.settings(), lineage=datasets.dataset(study).lineage, ic=score.ic)
+        datasets.count_trial(chosen, made, score.ic)
         row = {"name": learner, "ic": score.ic, "ic_low": score.low, "ic_high": score.high}
-        rows.append({**row, "net_return": _net(pipeline.backtest(chosen, made))})
-    found = pl.DataFrame(rows, schema=["name", "ic", "ic_low", "ic_high", "net_return"])
+        rows.append({**row, **_net(pipeline.backtest(chosen, made))})
+    found = pl.DataFrame(rows, schema=COLUMNS)
     return found.with_columns(mine=pl.col("name") == study.model.name)
 
 
-def _net(tested: pipeline.Backtest) -> float:
-    return tested.summary["net_return"]
+def _as_it_must(study: Study, learner: str) -> dict[str, str]:
+    """Ridge stands in every league on volatility-scaled targets, whatever the study's own are."""
+    mandatory = learner == "ridge" != study.model.name
+    return {"model.target": "scaled"} if mandatory else {}
+
+
+def _net(tested: pipeline.Backtest) -> dict[str, float | None]:
+    return {key: tested.summary[key] for key in ("net_return", "net_low", "net_high")}
 
 
 def truth(study: Study, found: Evaluation) -> dict[str, float | None]:
     """Hold what was found against what was planted in a simulated market, on the same rows."""
     _, planted = datasets.oracle(study)
-    best = scores.ic(perfect(study, found), **_how(study)) if planted else None
+    best = scores.ic(perfect(study, found), **_how(study)) if study.simulated.ic else None
     return {
         "planted_ic": planted,
         **named("oracle_ic", best),

@@ -20,7 +20,7 @@ from research import labels as label_room
 from research.batch import Progress
 from research.errors import UserError
 from research.evaluation import Evaluation, evaluate
-from research.store import cards, lake, tables, trials
+from research.store import cards, lake, tables
 from research.study import ROOT, Study
 from research.tape import Backtest
 
@@ -39,8 +39,8 @@ def bars(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     table = lake.load(**place.where(), symbols=data.symbols, start=data.start, end=data.end)
     if table.is_empty():
         raise UserError(
-            f"study {study.name}: no bars stored for {place.lineage} in the span asked for. "
-            f"Fetch them with ./run download {study.name}, or change data.start and data.end."
+            f"study {study.name}: no bars of {place.lineage} in the span and of the symbols asked "
+            f"for. Fetch them with ./run download {study.name}, or change data.start and data.end."
         )
     return table if place.interval == data.interval else bar_room.resample(table, data.interval)
 
@@ -123,10 +123,9 @@ def forecasts(
     study: Study,
     features: pl.DataFrame | None = None,
     *,
-    learner: str | None = None,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
-    """Train walk-forward and return the out-of-sample forecasts of one learner.
+    """Train walk-forward and return the out-of-sample forecasts of the study's learner.
 
     Parameters
     ----------
@@ -134,8 +133,6 @@ def forecasts(
         Its `validation` and `model` decide folds and learner.
     features : pl.DataFrame, optional
         A table like that of `features`; your own columns are welcome.
-    learner : str, optional
-        Another learner of the league than the study's own.
     progress : callable, optional
         Takes (done, total, label) after each fold.
 
@@ -146,16 +143,15 @@ def forecasts(
     """
     source = bars(study)
     table = _features(study, source, features, progress)
-    learner = learner or study.model.name
-    parts = forecast_parts(study, source, table, learner)
+    parts = forecast_parts(study, source, table)
 
-    def build(place: Path) -> tables.Tables:
+    def build(_: Path) -> tables.Tables:
         made = models.out_of_sample(
             table,
             labels(study, source),
             folds(study, source),
-            learner=learner,
-            columns=[c for c in table.columns if c not in ("symbol", "time", "sigma")],
+            learner=study.model.name,
+            columns=[c for c in table.columns if c not in schema.FEATURES],
             horizon_bars=study.labels.horizon // study.data.interval,
             target=study.model.target,
             inner=study.validation.inner,
@@ -163,8 +159,8 @@ def forecasts(
             seed=study.seed,
             threads=study.threads,
             single=study.model.single,
-            feature_card=_feature_card(study),
-            folder=place / "models",
+            feature_card=_feature_card(study, table),
+            folder=_model_folder(parts),
             continue_rounds=study.model.continue_rounds,
             progress=progress,
         )
@@ -173,19 +169,16 @@ def forecasts(
     return tables.keep("forecasts", parts, build)["table"]
 
 
-def _features(
-    study: Study, source: pl.DataFrame, given: Any, progress: Progress | None
-) -> pl.DataFrame:
+def _features(study: Study, source: pl.DataFrame, given: Any, watch: Any) -> pl.DataFrame:
     if given is None:
-        return features(study, source, progress=progress)
+        return features(study, source, progress=watch)
     return schema.as_table(given, schema.FEATURES, "features")
 
 
-def forecast_parts(
-    study: Study, source: pl.DataFrame, table: pl.DataFrame, learner: str
-) -> dict[str, Any]:
+def forecast_parts(study: Study, source: pl.DataFrame, table: pl.DataFrame) -> dict[str, Any]:
     """Return all that decides one learner's forecasts: the key they are stored under."""
     chosen = study.model.model_dump(mode="json")
+    learner = chosen["name"]
     return {
         "bars": cards.fingerprint(source),
         "features": cards.fingerprint(table),
@@ -199,14 +192,13 @@ def forecast_parts(
     }
 
 
-def _feature_card(study: Study) -> dict[str, Any]:
+def _feature_card(study: Study, table: pl.DataFrame) -> dict[str, Any]:
     chosen = feature_set(study)
-    return {
-        "name": chosen.name,
-        "version": chosen.version,
-        "fingerprint": chosen.fingerprint(),
-        "warmup_bars": feature_room.warmup(chosen, interval=study.data.interval),
-    }
+    if [c for c in table.columns if c not in schema.FEATURES] != chosen.names:
+        return {"name": "own", "version": "0", "fingerprint": cards.fingerprint(table)}
+    warmup = feature_room.warmup(chosen, interval=study.data.interval)
+    known = {"name": chosen.name, "version": chosen.version, "warmup_bars": warmup}
+    return {**known, "fingerprint": chosen.fingerprint()}
 
 
 def newest_model(study: Study) -> models.Model:
@@ -214,8 +206,17 @@ def newest_model(study: Study) -> models.Model:
     source = bars(study)
     table = features(study, source)
     forecasts(study, table)
-    place = tables.folder("forecasts", forecast_parts(study, source, table, study.model.name))
-    return models.load(max(p.parent for p in (place / "models").rglob("card.json")))
+    place = _model_folder(forecast_parts(study, source, table))
+    stored = [card.parent for card in sorted(place.rglob("card.json"))]
+    grown = [p for p in stored if p.name == f"continued_{study.model.continue_rounds}"]
+    plain = [p for p in stored if not p.name.startswith("continued_")]
+    return models.load((grown or plain)[-1])
+
+
+def _model_folder(parts: dict[str, Any]) -> Path:
+    """Continued models lie beside those they continue."""
+    base = {**parts, "training": {**parts["training"], "continue_rounds": 0}}
+    return tables.folder("forecasts", base) / "models"
 
 
 # -- judgement -------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def evaluation(
         seed=study.seed,
         progress=progress,
     )
-    trials.record(study.settings(), lineage=datasets.dataset(study).lineage, ic=found.score.ic)
+    datasets.count_trial(study, made, found.score.ic)
     return found
 
 
@@ -276,7 +277,7 @@ def backtest(
     def build(_: Path) -> tables.Tables:
         return tape.tables(laid, laid.play(rule, capital=capital))
 
-    stored = tables.keep("backtest", tape.parts(source, made, rule, capital), build)
+    stored = tables.keep("backtest", tape.parts(laid, rule, capital), build)
     return tape.judge(laid, rule, capital=capital, stored=stored)
 
 

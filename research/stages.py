@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from research import batch, datasets, pipeline, report, tape
+from research import batch, datasets, league, pipeline, report, scores, tape
 from research.errors import UserError
+from research.report.numbers import clean
 from research.store import atomic, tables
 from research.stored_runs import Run, reports_root
 from research.study import Study, find, read
@@ -44,8 +45,26 @@ def run_stage(
             _forget(study, stage)
         out = reports_root() / study.name / "stages" / f"{batch.STAGES[stage]}.ipynb"
         batch.execute(stage, _parameters(chosen, options), out)
-        tables = {name: str(path) for name, path in places(study, stage).items()}
-    return {"command": stage, "study": study.name, "notebook": str(out), "tables": tables}
+        stored = {name: str(path) for name, path in places(study, stage).items()}
+        found = headline(study, stage)
+    return {"command": stage, "study": study.name, **found, "notebook": str(out), **stored}
+
+
+def headline(study: Study, stage: str) -> dict[str, Any]:
+    """Return the few numbers a stage is run for, with their intervals."""
+    if stage in ("train", "evaluate"):
+        made, cost = pipeline.forecasts(study), tape.round_trip(study)
+        how: dict[str, Any] = {"draws": study.evaluation.draws, "seed": study.seed}
+        score = scores.ic(made, horizon=study.labels.horizon, **how)
+        least = scores.break_even_ic(made, cost=cost)
+        return clean({**league.named("ic", score), "ic_break_even": least})
+    if stage == "backtest":
+        tested = pipeline.backtest(study).summary
+        return clean({key: tested[key] for key in HEADLINE})
+    return {}
+
+
+HEADLINE = ("net_return", "net_low", "net_high", "gross_return", "trades", "break_even_fee")
 
 
 def run_report(chosen: str, options: dict[str, Any], *, fresh: set[str]) -> Run:
@@ -84,11 +103,12 @@ def places(study: Study, stage: str) -> dict[str, Path]:
         return {"features": tables.folder("features", pipeline.feature_parts(study, bars))}
     if stage == "train":
         made = pipeline.features(study, bars)
-        parts = pipeline.forecast_parts(study, bars, made, study.model.name)
+        parts = pipeline.forecast_parts(study, bars, made)
         return {"forecasts": tables.folder("forecasts", parts)}
     if stage == "backtest":
         traded = pipeline.binned(study, pipeline.forecasts(study))
-        parts = tape.parts(bars, traded, tape.rules(study), study.backtest.capital)
+        laid = tape.lay(bars, traded)
+        parts = tape.parts(laid, tape.rules(study), study.backtest.capital)
         return {"backtest": tables.folder("backtest", parts)}
     return {}  # scores are made anew each time
 
@@ -97,8 +117,13 @@ def _forget(study: Study, stage: str) -> None:
     """Delete what a stage stored for this study, so that it is built anew."""
     if stage == "download" and study.data.source == "binance":
         return  # closed bars do not change; what was fetched once is not fetched again
-    for place in places(study, stage).values():
-        shutil.rmtree(place, ignore_errors=True)
+    learners = study.model.league if stage == "train" else [study.model.name]
+    for learner in {*learners, study.model.name}:
+        rounds = {0, study.model.continue_rounds}
+        for n in rounds:
+            chosen = study.with_options({"model.name": learner, "model.continue_rounds": n})
+            for place in places(chosen, stage).values():
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _parameters(chosen: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -183,7 +183,12 @@ def runs(study: str | None = None) -> Runs:
     """
     found = reports_root().glob(f"{study or '*'}/*/summary.json")
     whole = (p.parent for p in found if not p.parent.is_symlink() and p.parent.name[0] != ".")
-    return Runs(Run(p) for p in sorted(whole, key=lambda p: p.name, reverse=True))
+    return Runs(Run(p) for p in sorted(whole, key=_made_at, reverse=True))
+
+
+def _made_at(folder: Path) -> tuple[str, int]:
+    """Order by the minute in the id, then by when the summary was written."""
+    return folder.name[:15], (folder / "summary.json").stat().st_mtime_ns
 
 
 def run(id: str = "latest") -> Run:

@@ -43,7 +43,10 @@ Count = Annotated[int, Field(ge=1)]
 def _moment(value: Any) -> datetime:
     """Read a day or a moment as UTC; ``2025-05-01`` is its first instant."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise UserError(f"{value!r}: expected a day or a moment, as in 2025-05-01.") from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time.min)
     return value if value.tzinfo else value.replace(tzinfo=UTC)
@@ -155,7 +158,7 @@ class Evaluation(Section):
     """`trailing` and `fold` are known in time; the others look back from the end (diagnostic)."""
     window: Duration = timedelta(days=3)
     horizons: list[Duration] = [timedelta(minutes=m) for m in (1, 5, 10, 30, 60)]
-    draws: Count = 1000
+    draws: Annotated[int, Field(ge=100)] = 1000
 
 
 class Backtest(Section):
@@ -263,6 +266,18 @@ def read(name: str | Path, options: dict[str, Any] | None = None) -> Study:
         raise UserError(f"options: expected a dict such as {{'seed': 1}}, found {options!r}.")
     path = find(name)
     return _build(_parse(path), options or {}, path.stem)
+
+
+def literal(text: str) -> Any:
+    """Read a value given as text: JSON where it is JSON, else the text itself.
+
+    >>> literal("5"), literal("5 min"), literal('["A", "B"]')
+    (5, '5 min', ['A', 'B'])
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def find(name: str | Path) -> Path:

@@ -15,7 +15,7 @@ import polars as pl
 from research import batch, datasets, pipeline
 from research.errors import UserError
 from research.store import atomic, cards
-from research.study import Study, read
+from research.study import Study, literal, read
 
 log = logging.getLogger(__name__)
 
@@ -109,17 +109,10 @@ def combinations(grid: list[str]) -> list[dict[str, Any]]:
             raise UserError(
                 f"-g {entry!r}: expected KEY=V1,V2, as in -g labels.horizon='5 min,1 h'."
             )
-        values[key.strip()] = [_value(text.strip()) for text in listed.split(",")]
+        values[key.strip()] = [literal(text.strip()) for text in listed.split(",")]
     if not values:
         raise UserError("sweep: name at least one setting, as in -g model.name=ridge,lightgbm")
     return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _point(item: tuple[str, dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
@@ -130,7 +123,13 @@ def _point(item: tuple[str, dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
 
 def remembered(study: Study, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the stored result of `work` for this study, code and data, or do it and store it."""
-    key = cards.digest([study.settings(), cards.whole_package(), datasets.fingerprint(study)])
+    made_of = [
+        study.settings(),
+        cards.whole_package(),
+        pipeline.feature_set(study).fingerprint(),
+        cards.fingerprint(pipeline.bars(study)),
+    ]
+    key = cards.digest(made_of)
     path: Path = atomic.data_root() / "sweeps" / f"{key}.json"
     if not path.exists():
         atomic.write_json(path, work())

@@ -164,13 +164,11 @@ class Backtest:
         return f"<pre>{escape(self.text())}</pre>"
 
 
-def parts(
-    bars: pl.DataFrame, forecasts: pl.DataFrame, rules: Rules, capital: float
-) -> dict[str, Any]:
+def parts(laid: Tape, rules: Rules, capital: float) -> dict[str, Any]:
     """Return all that decides a backtest: the key its tables are stored under."""
     return {
-        "bars": cards.fingerprint(bars),
-        "forecasts": cards.fingerprint(forecasts),
+        "tape": cards.fingerprint(laid.table),
+        "symbols": laid.symbols,
         "rules": {key: str(value) for key, value in rules._asdict().items()},
         "capital": capital,
         "code": cards.code("trading", "tape.py"),

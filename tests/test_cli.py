@@ -110,7 +110,7 @@ def test_short_flags_are_study_keys():
     made = study.read("demo", options)
     assert made.data.symbols == ["A", "B"]
     assert (made.costs.fee, made.seed, made.backtest.side) == (0.0002, 7, "long")
-    assert set(options) == set(cli.KEYS.values())
+    assert set(options) == {*cli.KEYS.values(), "simulated.seed", "backtest.rule"}
 
 
 def test_dot_env_never_wins_over_the_environment(tmp_path, monkeypatch):

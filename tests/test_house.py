@@ -46,6 +46,7 @@ REASONS = {
     ("report", "league"): "every report shows the league",
     ("report", "stored_runs"): "a report's index lists the runs",
     ("stages", "report"): "a chain ends with its report",
+    ("stages", "league"): "a stage's headline names its interval as the league does",
     ("stages", "tape"): "a stage knows the folder of its own table",
     ("stages", "stored_runs"): "a chain becomes a stored run",
     ("sweeps", "report"): "a combination's result is its summary",

@@ -171,3 +171,41 @@ def test_pandas_users_get_the_same_score(small, forecasts):
     horizon = small.labels.horizon
     frame = schema.to_pandas(forecasts)
     assert scores.ic(frame, horizon=horizon) == scores.ic(forecasts, horizon=horizon)
+
+
+def test_buy_and_hold_is_not_mistaken_for_a_strategy_of_the_same_rules(small):
+    chosen = small.with_options({"backtest.enter": 0.0, "backtest.side": "long"})
+    traded = pipeline.backtest(chosen)
+    held = pipeline.backtest(chosen, name="buy_and_hold")
+    symbols = pipeline.bars(small)["symbol"].n_unique()
+    assert held.trades.height == symbols < traded.trades.height
+
+
+def test_other_horizons_have_a_truth_of_their_own(small):
+    _, planted = datasets.oracle(small)
+    _, shorter = datasets.oracle(small.with_options({"labels.horizon": "1 min"}))
+    assert planted == pytest.approx(small.simulated.ic)
+    assert 0 < shorter < planted
+
+
+def test_coverage_is_counted_over_the_bars_that_are_read(small):
+    start = "2024-01-03T12:30:00+00:00"
+    cut = small.with_options({"data.start": start})
+    quality = datasets.quality(cut)
+    assert quality["rows"].sum() == pipeline.bars(cut).height
+    assert quality["missing"].sum() <= datasets.quality(small)["missing"].sum()
+
+
+def test_continued_rounds_build_on_the_stored_models(small, monkeypatch):
+    from research.models import boosting
+
+    chosen = small.with_options({"model.name": "lightgbm"})
+    pipeline.forecasts(chosen)
+    calls = []
+    real = boosting.fit
+    monkeypatch.setattr(
+        boosting, "fit", lambda *a, **k: calls.append(k.get("start_from")) or real(*a, **k)
+    )
+    pipeline.forecasts(chosen.with_options({"model.continue_rounds": 5}))
+    assert calls
+    assert all(start is not None for start in calls)

@@ -114,7 +114,7 @@ def _ratios(equity: pl.DataFrame, capital: float) -> dict[str, Any]:
     r, step = periods["return"].drop_nulls().to_numpy(), step_of(equity["time"])
     span = equity["time"][-1] - equity["time"][0] + bar(equity["time"])
     growth = equity["equity"][-1] / capital
-    deepest = -float(drawdown(equity, capital=capital)["drawdown"].min())  # type: ignore[arg-type]
+    deepest = abs(float(drawdown(equity, capital=capital)["drawdown"].min()))  # type: ignore[arg-type]
     annual = _power(growth, YEAR / span) if span >= timedelta(days=1) else None
     return {
         "annual_return": annual,

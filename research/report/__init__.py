@@ -58,8 +58,12 @@ def new_run(study: Study) -> Iterator[Part]:
     """
     home = reports_root() / study.name
     part = _clear_part(home, _new_id(study, home))
-    yield part
-    write(study, part.folder, part.name)
+    try:
+        yield part
+        write(study, part.folder, part.name)
+    except BaseException:  # a mistake, a fault or Ctrl-C: nothing half-made stays behind
+        shutil.rmtree(part.folder, ignore_errors=True)
+        raise
     part.folder.rename(home / part.name)
     _point_latest(home, part.name)
     write_index()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ from research.study import Study
 
 # an effect of (1.96 + 0.84) standard errors is found four times in five
 _POWER = (1.96 + 0.84) / 1.96
+FEWEST_DAYS = 10
 
 
 def summary(
@@ -36,7 +38,7 @@ def summary(
     content: dict[str, Any] = {
         "study": study.name,
         "run": run,
-        "code": cards.whole_package(),
+        "code": cards.whole_package()["source"],
         "verdict": {"word": word, "because": because},
         "trials": trials.count(datasets.dataset(study).lineage),
         "data": _data(study),
@@ -50,6 +52,8 @@ def summary(
             "rule": study.evaluation.scope,
             "bins": study.evaluation.bins,
             "spread": found.quantiles.spread,
+            "spread_low": found.quantiles.low,
+            "spread_high": found.quantiles.high,
             "optimism_gap": found.optimism_gap,
         },
         "backtest": {key: tested.summary[key] for key in BACKTEST},
@@ -81,8 +85,8 @@ def verdict(score: Score, ic_break_even: float, net_return: float | None) -> tup
     """Say in one word what the evidence allows, and why.
 
     ``nothing``: the interval lies at or below 0, or covers 0 although an edge that pays would have
-    been found four times in five. ``undecided``: all else. Whether an edge may be traded is not
-    decided here.
+    been found four times in five, over ten days or more. ``undecided``: all else. Whether an edge
+    may be traded is not decided here.
 
     Examples
     --------
@@ -97,29 +101,34 @@ def verdict(score: Score, ic_break_even: float, net_return: float | None) -> tup
         return "nothing", f"{said} lies at or below zero; {needed}"
     if score.low <= 0:
         reach = (score.high - score.low) / 2 * _POWER
-        if reach <= ic_break_even:
+        if reach <= ic_break_even and score.n_days >= FEWEST_DAYS:
             return (
                 "nothing",
                 f"{said} covers zero, and an edge that pays would have shown; {needed}",
             )
         return "undecided", f"{said} covers zero, and the sample is too short to tell; {needed}"
     net = "" if net_return is None else f"; net return {net_return:+.1%} out of sample"
-    ratio = score.ic / ic_break_even if ic_break_even else math.inf
-    return "undecided", f"{said} is above zero and {ratio:.2f} of break-even ({needed}){net}"
+    if score.high < ic_break_even:
+        return "undecided", f"{said}: an edge, but too faint to pay its costs; {needed}{net}"
+    return "undecided", f"{said}: an edge that may pay its costs; {needed}{net}"
+
+
+_FOUND = ("zero_volume_bars", "duplicates", "revised", "off_grid", "unsorted")
 
 
 def _data(study: Study) -> dict[str, Any]:
+    """Describe the bars a study read; faults are counted in the source's own bars."""
+    minutes = datasets.dataset(study).interval // timedelta(minutes=1)
     table = pipeline.bars(study)
     seen = bar_room.coverage(datasets.quality(study))
     return {
-        "fingerprint": datasets.fingerprint(study),
+        "fingerprint": cards.fingerprint(table),
         "symbols": table["symbol"].unique().sort().to_list(),
         "rows": table.height,
         "start": table["open_time"].min().isoformat(),  # type: ignore[union-attr]
         "end": table["time"].max().isoformat(),  # type: ignore[union-attr]
-        "missing_minutes": seen["missing_minutes"],
-        "zero_volume_bars": seen["zero_volume_bars"],
-        "duplicates": seen["duplicates"],
+        "missing_minutes": seen["missing_minutes"] * minutes,
+        **{key: seen[key] for key in _FOUND},
     }
 
 

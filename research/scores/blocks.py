@@ -106,6 +106,7 @@ def cut(time: pl.Series, horizon: timedelta) -> Blocks:
     >>> cut(times, timedelta(minutes=10)).text
     'under 15 groups of UTC days: 60 blocks of 48 min (at least twice the horizon)'
     """
+    horizon = units.duration(horizon)
     micros = time.to_physical().to_numpy()
     day = (micros - 1) // _DAY_US
     days, of_day = np.unique(day, return_inverse=True)

@@ -292,17 +292,16 @@ def decay(
     Returns
     -------
     pl.DataFrame
-        `horizon` (Duration), `ic`, `low`, `high`, `ic_break_even`, `days`, `rows`; by horizon.
+        `horizon` (Duration), `ic`, `low`, `high`, `ic_break_even`, `days`, `rows`; by horizon. A
+        horizon that gaps leave no rows for is left out.
 
-    Raises
-    ------
-    UserError
-        If a horizon's labels share no rows with the forecasts.
     """
     known = scored(forecasts, ("forecast",), "forecasts")
     lines = []
     for done, (horizon, labels) in enumerate(sorted(labels_by_horizon.items())):
         table = known.join(scored(labels, ("y",), "labels"), on=["symbol", "time"])
+        if table.height < 2:
+            continue
         table = table.sort("symbol", "time")
         score = ic(table, horizon=horizon, draws=draws, seed=seed)
         least = break_even_ic(table, cost=cost, share=share)
@@ -310,8 +309,14 @@ def decay(
         lines.append({"horizon": horizon, "ic_break_even": least, **values})
         if progress:
             progress(done + 1, len(labels_by_horizon), str(horizon))
-    names = ["horizon", "ic", "low", "high", "ic_break_even", "days", "rows"]
-    return pl.DataFrame(lines, schema_overrides={"horizon": pl.Duration("us")}).select(names)
+    return pl.DataFrame(lines, schema=_DECAY).select(list(_DECAY))
+
+
+_DECAY: dict[str, Any] = {
+    "horizon": pl.Duration("us"),
+    **dict.fromkeys(("ic", "low", "high", "ic_break_even"), pl.Float64),
+    **dict.fromkeys(("days", "rows"), pl.Int64),
+}
 
 
 def _columns(score: Score) -> dict[str, Any]:

@@ -43,7 +43,6 @@ def fingerprint(table: pl.DataFrame) -> str:
     return content.hexdigest()[:16]
 
 
-@cache
 def code(*rooms: str, without: tuple[str, ...] = ()) -> dict[str, str]:
     """Fingerprint the source of `rooms` and the versions of the libraries they use.
 
@@ -64,19 +63,25 @@ def code(*rooms: str, without: tuple[str, ...] = ()) -> dict[str, str]:
     """
     left_out = {PACKAGE / name for name in without}
     files = sorted({file for room in (*rooms, *GROUND) for file in _files(room)} - left_out)
-    trees = [_bare(ast.parse(file.read_text(encoding="utf8"))) for file in files]
-    source = hashlib.sha256("\n".join(ast.dump(tree) for tree in trees).encode()).hexdigest()[:16]
-    return {"source": source, **_versions(trees)}
+    read = [_read(file, file.stat().st_mtime_ns) for file in files]
+    source = hashlib.sha256("\n".join(text for text, _ in read).encode()).hexdigest()[:16]
+    return {"source": source, **_versions(frozenset().union(*(names for _, names in read)))}
 
 
-def whole_package() -> str:
-    """Fingerprint all of our code: what a report was made by."""
-    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in _sources()}
-    return code(*sorted(rooms))["source"]
+@cache
+def _read(file: Path, changed: int) -> tuple[str, frozenset[str]]:
+    """Return what a file does and what it imports; read again when it was `changed`.
+
+    An edit in the lab is reloaded into the running kernel, so the fingerprint must follow it.
+    """
+    tree = _bare(ast.parse(file.read_text(encoding="utf8")))
+    return ast.dump(tree), frozenset(_imported(tree))
 
 
-def _sources() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def whole_package() -> dict[str, str]:
+    """Fingerprint all of our code and the libraries it uses: what a report was made by."""
+    rooms = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}
+    return code(*sorted(room.removesuffix(".py") for room in rooms))
 
 
 def _files(room: str) -> Iterable[Path]:
@@ -109,9 +114,10 @@ def bare_source(path: Path) -> str:
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 
-def _versions(trees: list[ast.Module]) -> dict[str, str]:
+@cache
+def _versions(names: frozenset[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name in {name for tree in trees for name in _imported(tree)}:
+    for name in names:
         try:
             found[name] = version(_DISTRIBUTIONS.get(name, name))
         except PackageNotFoundError:

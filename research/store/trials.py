@@ -13,7 +13,15 @@ from typing import Any
 from research.store import atomic
 from research.store.cards import digest
 
-_NOT_A_CHOICE = ("name", "question", "threads", "data.path", "data.archive", "data.rest")
+_NOT_A_CHOICE = (
+    "name",
+    "question",
+    "threads",
+    "data.path",
+    "data.archive",
+    "data.rest",
+    "evaluation.draws",
+)
 
 
 def record(settings: dict[str, Any], *, lineage: str, **evidence: Any) -> int:

@@ -205,7 +205,7 @@ def _finish(
         if lot.position != 0.0:
             row = journal.trades[count]
             row.symbol = bars.symbol[k]
-            count += close(purse, lot, row, lot.mark, int(bars.time[-1]), END, rules)
+            count += close(purse, lot, row, lot.mark, int(lot.seen), END, rules)
             journal.reason[k], journal.position[k] = END, 0.0
     if n_held:
         purse.equity = journal.equity[-1] = equity(purse, book.lots)

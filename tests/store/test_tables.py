@@ -156,3 +156,15 @@ def test_trials_count_distinct_configurations_on_a_lineage():
     assert trials.record({"seed": 3, "name": "a"}, lineage="y", ic=0.1) == 1
     lines = (atomic.data_root() / "trials.jsonl").read_text().splitlines()
     assert [json.loads(line)["lineage"] for line in lines] == ["x", "x", "x", "y"]
+
+
+def test_code_follows_an_edit_within_one_process(tmp_path, monkeypatch):
+    """The lab reloads an edited module into a running kernel: its fingerprint must change too."""
+    monkeypatch.setattr(cards, "PACKAGE", tmp_path)
+    monkeypatch.setattr(cards, "GROUND", ())
+    room = tmp_path / "room.py"
+    room.write_text("x = 1\n")
+    before = cards.code("room")
+    room.write_text("x = 2\n")
+    os.utime(room, ns=(1, 1))
+    assert cards.code("room") != before

@@ -187,7 +187,7 @@ def play(arrays, n, rules, capital):
         curve.append({"time": time, "equity": twin.equity(), **twin.flow})
     last = {e["symbol"]: k for k, e in enumerate(events)}
     for i in sorted(twin.held, key=lambda j: -last[j]):
-        twin.leave(i, twin.mark[i], events[-1]["time"], "end")
+        twin.leave(i, twin.mark[i], events[last[i]]["time"], "end")
         reasons[last[i]], positions[last[i]] = "end", 0.0
     if curve:
         curve[-1] = {"time": events[-1]["time"], "equity": twin.equity(), **twin.flow}

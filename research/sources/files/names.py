@@ -21,7 +21,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "low": ("low", "l", "low_price"),
     "close": ("close", "c", "close_price"),
     "volume": ("volume", "vol", "v", "base_volume"),
-    "symbol": ("symbol", "ticker", "pair", "instrument"),
+    "symbol": (
+        *("symbol", "ticker", "pair", "instrument", "coin", "asset", "sym", "market"),
+        *("product_id", "instrument_name", "instid"),
+    ),
     "quote_volume": ("quote_volume", "quote_asset_volume", "quotevolume"),
     "trades": ("trades", "count", "transactions", "number_of_trades", "num_trades", "trade_count"),
     "taker_buy_volume": (

@@ -67,12 +67,15 @@ def _prices(
 ) -> Prices:
     first = LISTED_AT[(key[1] - 1) % len(LISTED_AT)]
     close = first * np.cumprod(1 + returns)
-    opened = np.concatenate(([first], close[:-1]))
+    decimals = 5 - math.floor(math.log10(first))  # a tick of 0.01 to 0.1 bps at the first price
+    before = np.concatenate(([first], close[:-1]))
+    # the first trade of a bar is seldom at the last one's price: a bounce of a tick, half the time
+    bounce = noise.stream(*key, "open").choice([-1.0, 0.0, 0.0, 1.0], len(close)) / 10**decimals
+    opened = np.where(quiet, before, before + bounce)
     rise = extreme(noise.stream(*key, "high").random(len(close)), returns, variance)
     fall = extreme(noise.stream(*key, "low").random(len(close)), -returns, variance)
-    high = np.where(quiet, opened, opened * (1 + rise))
-    low = np.where(quiet, opened, opened * (1 - fall))
-    decimals = 5 - math.floor(math.log10(first))  # a tick of 0.01 to 0.1 bps at the first price
+    high = np.where(quiet, opened, np.maximum(before * (1 + rise), opened))
+    low = np.where(quiet, opened, np.minimum(before * (1 - fall), opened))
     return Prices(*(np.round(p, decimals) for p in (opened, high, low, close)))
 
 

@@ -18,7 +18,7 @@ MARKET = 0
 _STREAMS = (
     *("vol_fast", "vol_medium", "vol_slow", "shock", "tail", "jump", "jump_size"),
     *("quiet", "missing", "missing_length", "high", "low"),
-    *("volume_fast", "volume_slow", "volume", "taker", "trades"),
+    *("volume_fast", "volume_slow", "volume", "taker", "trades", "open"),
 )
 
 SIGMA = 6e-4

@@ -7,19 +7,17 @@ or misses the grid is left out and counted, and an absent bar stays absent.
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import reduce
-from operator import add
 from typing import Any
 
 import polars as pl
 
-from research.errors import UserError
-from research.schema import BARS, PRICES, TIME, TableError, check
+from research.bars.resampling import resample
+from research.schema import BARS, EXTRAS, PRICES, TIME, TableError, check
 from research.units import show
 
 RAW: dict[str, Any] = {column: dtype for column, dtype in BARS.items() if column != "time"}
-EXTRAS = ("quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
 COUNTS = ("rows", "missing", "zero_volume", "duplicates", "revised", "off_grid", "unsorted")
+__all__ = ["clean", "coverage", "recount", "resample", "segments", "slots"]
 QUALITY: dict[str, Any] = {"symbol": pl.String, "day": pl.Date} | dict.fromkeys(COUNTS, pl.Int64)
 
 _DAY = 86_400_000_000
@@ -78,6 +76,7 @@ def clean(
     _check_values(rows, name)
     rows = _marked(rows, interval)
     _check_interval(rows, interval, name)
+    _check_revised(rows, name)
     bars = rows.filter("kept").with_columns(time=pl.col("open_time") + interval).select(list(BARS))
     counted = rows.group_by("symbol", pl.col("open_time").dt.date().alias("day")).agg(
         pl.col("kept").sum().cast(pl.Int64).alias("rows"),
@@ -173,6 +172,18 @@ def _before(column: str) -> pl.Expr:
     return pl.col(column).shift(1)
 
 
+def _check_revised(rows: pl.DataFrame, name: str) -> None:
+    """Many second rows with other values are two markets under one name, not corrections."""
+    found = rows.group_by("symbol").agg(pl.len(), pl.col("revised").sum()).sort("symbol")
+    mixed = found.filter((pl.col("revised") * 20 > pl.col("len")) & (pl.col("revised") > _ENOUGH))
+    if mixed.height:
+        symbol, n, revised = mixed.row(0)
+        raise TableError(
+            f"{name}: {revised} of {n} rows of {symbol} give another value for a time already "
+            "told: two markets or coins under one name. Read them apart, or name the symbol column."
+        )
+
+
 def _check_interval(rows: pl.DataFrame, interval: timedelta, name: str) -> None:
     """Bars of another length must not pass as bars of this one."""
     off = int(rows["off_grid"].sum())
@@ -195,6 +206,36 @@ def _check_interval(rows: pl.DataFrame, interval: timedelta, name: str) -> None:
             f"{name}: bars are at least {show(shortest)} apart in {kept.height} rows, "
             f"asked for {show(interval)}. Say the interval the bars have."
         )
+
+
+def recount(quality: pl.DataFrame, bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
+    """Count rows, missing and empty bars anew over `bars`, a part of what `quality` is about.
+
+    Parameters
+    ----------
+    quality : pl.DataFrame
+        As `clean` returns it; what was wrong with the raw rows is known by the day alone.
+    bars : pl.DataFrame
+        `schema.BARS`, of the days in `quality`, which may be cut inside a day.
+    interval : timedelta
+        Length of a bar.
+
+    Returns
+    -------
+    pl.DataFrame
+        `QUALITY`; days without a slot are left out.
+    """
+    day = pl.col("open_time").dt.date().alias("day")
+    counted = bars.group_by("symbol", day).agg(
+        pl.len().cast(pl.Int64).alias("rows"),
+        (pl.col("volume") == 0).sum().cast(pl.Int64).alias("zero_volume"),
+    )
+    keys = ["symbol", "day"]
+    raw = quality.select(*keys, *COUNTS[3:])
+    table = slots(bars, interval).join(counted, on=keys, how="left").join(raw, on=keys, how="left")
+    table = table.with_columns(pl.exclude(keys).fill_null(0))
+    table = table.with_columns(missing=pl.col("slots") - pl.col("rows"))
+    return table.select(list(QUALITY)).sort(keys)
 
 
 def slots(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
@@ -232,88 +273,6 @@ def slots(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
     high = pl.min_horizontal(pl.col("last").to_physical(), midnight + (_DAY - 1))
     count = high // step - (low + (step - 1)) // step + 1
     return days.select("symbol", "day", slots=count).filter(pl.col("slots") > 0)
-
-
-def resample(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
-    """Gather bars into longer ones, each labelled by its close and made of all its parts.
-
-    Parameters
-    ----------
-    bars : pl.DataFrame, shape (n_bars, n_columns)
-        `schema.BARS`, sorted by (symbol, time), all of one length.
-    interval : timedelta
-        Length of the bars returned; a multiple of the length of `bars`.
-
-    Returns
-    -------
-    pl.DataFrame, shape (n_longer, 12)
-        `schema.BARS`. Buckets start at multiples of `interval` from 1970-01-01 UTC (midnight, for
-        all that divide a day). A bucket with an absent part, at an end or at a gap, is left out.
-        A sum over parts of which one is null is null.
-
-    Raises
-    ------
-    UserError
-        If `interval` is not a multiple of the length of the bars.
-    TableError
-        If the bars have several lengths or are not `schema.BARS`.
-
-    Notes
-    -----
-    The bar labelled t knows bars up to and including t. Sums run through the parts in their
-    order, so a bucket has the same bits whichever rows stand around it.
-
-    Examples
-    --------
-    >>> from datetime import datetime, UTC
-    >>> at = pl.Series([datetime(2024, 5, 1, 0, m, tzinfo=UTC) for m in range(6)])
-    >>> price = {c: [float(m + 1) for m in range(6)] for c in ("open", "high", "low", "close")}
-    >>> raw = pl.DataFrame({"symbol": "A", "open_time": at, **price, "volume": 1.0})
-    >>> minutes, _ = clean(raw, interval=timedelta(minutes=1), name="bars")
-    >>> resample(minutes, timedelta(minutes=5)).row(0)[1].minute
-    5
-    >>> resample(minutes, timedelta(minutes=5))["volume"].to_list()
-    [5.0]
-    """
-    bars = check(bars, BARS, "bars").select(list(BARS))
-    length = _length(bars)
-    if length is None or length == interval:
-        return bars
-    parts, rest = divmod(interval, length)
-    if rest or not parts:
-        raise UserError(
-            f"resample: {show(interval)} is not a multiple of the bars' {show(length)}. "
-            f"Ask for a multiple, such as {show(5 * length)}."
-        )
-    step = interval // timedelta(microseconds=1)
-    bucket = pl.col("open_time").to_physical() // step
-    run = pl.struct("symbol", bucket).rle_id()
-    whole = bars.filter(pl.len().over(run) == parts)
-    return _gathered(whole, parts)
-
-
-def _length(bars: pl.DataFrame) -> timedelta | None:
-    lengths = (bars["time"] - bars["open_time"]).unique().sort().to_list()
-    if len(lengths) > 1:
-        found = ", ".join(show(length) for length in lengths[:3])
-        raise TableError(f"bars: all must have one length, found {found}. Load one interval.")
-    return lengths[0] if lengths else None
-
-
-def _gathered(whole: pl.DataFrame, parts: int) -> pl.DataFrame:
-    """Fold every `parts` consecutive rows into one."""
-
-    def columns(column: str) -> list[pl.Series]:
-        return [whole[column].gather_every(parts, offset) for offset in range(parts)]
-
-    def grid(column: str) -> Any:
-        return whole[column].to_numpy().reshape(-1, parts)
-
-    first = {c: whole[c].gather_every(parts) for c in ("symbol", "open_time", "open")}
-    last = {c: whole[c].gather_every(parts, parts - 1) for c in ("time", "close")}
-    range_ = {"high": grid("high").max(axis=1), "low": grid("low").min(axis=1)}
-    sums = {c: reduce(add, columns(c)) for c in ("volume", *EXTRAS)}
-    return pl.DataFrame(first | last | range_ | sums).select(list(BARS))
 
 
 def segments(bars: pl.DataFrame, interval: timedelta) -> pl.Series:

@@ -1,0 +1,97 @@
+"""Longer bars out of shorter ones: labelled by their close, and whole or not at all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import reduce
+from operator import add
+from typing import Any
+
+import polars as pl
+
+from research.errors import UserError
+from research.schema import BARS, EXTRAS, TableError, check
+from research.units import show
+
+
+def resample(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
+    """Gather bars into longer ones, each labelled by its close and made of all its parts.
+
+    Parameters
+    ----------
+    bars : pl.DataFrame, shape (n_bars, n_columns)
+        `schema.BARS`, sorted by (symbol, time), all of one length.
+    interval : timedelta
+        Length of the bars returned; a multiple of the length of `bars`.
+
+    Returns
+    -------
+    pl.DataFrame, shape (n_longer, 12)
+        `schema.BARS`. Buckets start at multiples of `interval` from 1970-01-01 UTC (midnight, for
+        all that divide a day). A bucket with an absent part, at an end or at a gap, is left out.
+        A sum over parts of which one is null is null.
+
+    Raises
+    ------
+    UserError
+        If `interval` is not a multiple of the length of the bars.
+    TableError
+        If the bars have several lengths or are not `schema.BARS`.
+
+    Notes
+    -----
+    The bar labelled t knows bars up to and including t. Sums run through the parts in their
+    order, so a bucket has the same bits whichever rows stand around it.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> at = pl.Series([datetime(2024, 5, 1, 0, m, tzinfo=UTC) for m in range(6)])
+    >>> price = {c: [float(m + 1) for m in range(6)] for c in ("open", "high", "low", "close")}
+    >>> raw = pl.DataFrame({"symbol": "A", "open_time": at, **price, "volume": 1.0})
+    >>> from research.bars import clean
+    >>> minutes, _ = clean(raw, interval=timedelta(minutes=1), name="bars")
+    >>> resample(minutes, timedelta(minutes=5)).row(0)[1].minute
+    5
+    >>> resample(minutes, timedelta(minutes=5))["volume"].to_list()
+    [5.0]
+    """
+    bars = check(bars, BARS, "bars").select(list(BARS))
+    length = _length(bars)
+    if length is None or length == interval:
+        return bars
+    parts, rest = divmod(interval, length)
+    if rest or not parts:
+        raise UserError(
+            f"resample: {show(interval)} is not a multiple of the bars' {show(length)}. "
+            f"Ask for a multiple, such as {show(5 * length)}."
+        )
+    step = interval // timedelta(microseconds=1)
+    bucket = pl.col("open_time").to_physical() // step
+    run = pl.struct("symbol", bucket).rle_id()
+    whole = bars.filter(pl.len().over(run) == parts)
+    return _gathered(whole, parts)
+
+
+def _length(bars: pl.DataFrame) -> timedelta | None:
+    lengths = (bars["time"] - bars["open_time"]).unique().sort().to_list()
+    if len(lengths) > 1:
+        found = ", ".join(show(length) for length in lengths[:3])
+        raise TableError(f"bars: all must have one length, found {found}. Load one interval.")
+    return lengths[0] if lengths else None
+
+
+def _gathered(whole: pl.DataFrame, parts: int) -> pl.DataFrame:
+    """Fold every `parts` consecutive rows into one."""
+
+    def columns(column: str) -> list[pl.Series]:
+        return [whole[column].gather_every(parts, offset) for offset in range(parts)]
+
+    def grid(column: str) -> Any:
+        return whole[column].to_numpy().reshape(-1, parts)
+
+    first = {c: whole[c].gather_every(parts) for c in ("symbol", "open_time", "open")}
+    last = {c: whole[c].gather_every(parts, parts - 1) for c in ("time", "close")}
+    range_ = {"high": grid("high").max(axis=1), "low": grid("low").min(axis=1)}
+    sums = {c: reduce(add, columns(c)) for c in ("volume", *EXTRAS)}
+    return pl.DataFrame(first | last | range_ | sums).select(list(BARS))
