@@ -161,7 +161,7 @@ class Backtest:
         return performance.text(self.summary)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.text())}</pre>"
+        return f"<pre style='font-family: monospace'>{escape(self.text())}</pre>"
 
 
 def parts(laid: Tape, rules: Rules, capital: float) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def rolling(table: Any, *, ax: Axes | None = None) -> Axes:
             style.as_percent(part.yaxis)
     style.utc(axes[-1])
     last = ", ".join(_say(c, rows[c].drop_nulls()) for c in shown)
-    axes[0].set_title(f"at the end: {last}", loc="left", fontsize=11, color=style.INK, pad=10)
+    axes[0].set_title(f"the last window: {last}", loc="left", fontsize=11, color=style.INK, pad=10)
     return axes[0]
 
 
