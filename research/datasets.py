@@ -68,11 +68,15 @@ def source_path(study: Study) -> Path:
 def acquire(study: Study, *, progress: Progress | None = None) -> Dataset:
     """Bring files or a simulation into the store, once; Binance is `download`'s to fetch."""
     place = dataset(study)
-    if study.data.source != "binance" and not lake.is_complete(**place.where()):
-        raw = _read_source(study, place, progress)
-        table, quality = bar_room.clean(raw, interval=place.interval, name=place.lineage)
-        lake.write(table, quality, **place.where())
-        lake.mark_complete(**place.where())
+    if study.data.source == "binance" or lake.is_complete(**place.where()):
+        return place
+    # two notebooks may want the same bars at once: the second waits and finds them
+    with atomic.only_one(f"import-{place.venue}-{place.market}", wait=True):
+        if not lake.is_complete(**place.where()):
+            raw = _read_source(study, place, progress)
+            table, quality = bar_room.clean(raw, interval=place.interval, name=place.lineage)
+            lake.write(table, quality, **place.where())
+            lake.mark_complete(**place.where())
     return place
 
 

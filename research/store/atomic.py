@@ -87,8 +87,15 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def only_one(name: str) -> Iterator[None]:
+def only_one(name: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock called `name` while the block runs.
+
+    Parameters
+    ----------
+    name : str
+        A file under ``data/locks/``.
+    wait : bool
+        Wait for the turn instead of raising.
 
     Raises
     ------
@@ -106,7 +113,7 @@ def only_one(name: str) -> Iterator[None]:
         handle = path.open("w")
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise BlockingIOError(f"{name}; wait for it, or stop it") from None
         yield

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,24 +56,21 @@ def keep(stage: str, parts: dict[str, Any], build: Callable[[Path], Tables]) -> 
     card = place / "card.json"
     if card.exists():
         return _load(place, json.loads(card.read_text()))
-    log.info("%s: building %s (%s)", stage, place.name, _what_changed(place, parts))
-    tables = build(place)
+    # another kernel may be at the same table: then this one waits for it, and reads it
+    with atomic.only_one(f"{stage}-{place.name}", wait=True):
+        if card.exists():
+            return _load(place, json.loads(card.read_text()))
+        log.info("%s: building %s (%s)", stage, place.name, _what_changed(place, parts))
+        return _store(place, {"stage": stage, "parts": parts}, build(place))
+
+
+def _store(place: Path, card: dict[str, Any], tables: Tables) -> Tables:
     for name, table in tables.items():
         atomic.write_parquet(place / f"{name}.parquet", table)
     files = {name: atomic.sha256(place / f"{name}.parquet") for name in tables}
     rows = {name: table.height for name, table in tables.items()}
-    atomic.write_json(card, {"stage": stage, "parts": parts, "sha256": files, "rows": rows})
+    atomic.write_json(place / "card.json", {**card, "sha256": files, "rows": rows})
     return tables
-
-
-def forget(stage: str, parts: dict[str, Any]) -> bool:
-    """Delete the stored tables of `stage` made of `parts`; return whether there were any."""
-    place = folder(stage, parts)
-    if not place.exists():
-        return False
-    (place / "card.json").unlink(missing_ok=True)
-    shutil.rmtree(place)
-    return True
 
 
 def _load(place: Path, card: dict[str, Any]) -> Tables:

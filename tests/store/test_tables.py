@@ -168,3 +168,36 @@ def test_code_follows_an_edit_within_one_process(tmp_path, monkeypatch):
     room.write_text("x = 2\n")
     os.utime(room, ns=(1, 1))
     assert cards.code("room") != before
+
+
+def test_two_processes_build_a_table_once(tmp_path):
+    code = (
+        "import sys, time, polars as pl\n"
+        "from pathlib import Path\n"
+        "from research.store import tables\n"
+        "def build(place):\n"
+        "    (Path(sys.argv[1]) / f'built-{time.monotonic_ns()}').touch()\n"
+        "    time.sleep(1)\n"
+        "    return {'table': pl.DataFrame({'x': [1]})}\n"
+        "print(tables.keep('stage', {'a': 1}, build)['table']['x'][0])\n"
+    )
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert [worker.communicate()[0].strip() for worker in workers] == [b"1"] * 3
+    assert len(list(tmp_path.glob("built-*"))) == 1
+
+
+def test_two_processes_import_the_same_bars_at_once(tmp_path):
+    code = (
+        "from research import pipeline, study\n"
+        "small = {'simulated.days': 3, 'simulated.symbols': 4}\n"
+        "print(pipeline.bars(study.read('demo', small)).height)\n"
+    )
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)
+    ]
+    heights = {worker.communicate()[0].strip() for worker in workers}
+    assert len(heights) == 1
+    assert int(heights.pop()) > 17_000
