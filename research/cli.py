@@ -295,13 +295,13 @@ def campaign(
 
 
 @app.command()
-def lab() -> None:
+def lab(as_json: Json = False) -> None:
     """Open JupyterLab on the tour (./run does it; elsewhere: jupyter lab notebooks)."""
     raise UserError("lab: start it as ./run lab, or as: jupyter lab notebooks/00_tour.ipynb")
 
 
 @app.command()
-def check() -> None:
+def check(as_json: Json = False) -> None:
     """Run every test, on code and notebooks (./run does it; elsewhere: pytest)."""
     raise UserError("check: start it as ./run check, or run pytest")
 

@@ -94,7 +94,17 @@ def test_every_command_takes_json_and_explains_itself(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
     assert all(word in out for word in ("demo", "report", "sweep", "Exit codes"))
-    for command in (*cli.STAGES, "demo", "sweep", "runs", "compare", "new", "campaign"):
+    for command in (
+        *cli.STAGES,
+        "demo",
+        "sweep",
+        "runs",
+        "compare",
+        "new",
+        "campaign",
+        "lab",
+        "check",
+    ):
         code, out, _ = run(capsys, command, "--help")
         assert code == 0
         assert "--json" in out, command

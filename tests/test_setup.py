@@ -1,5 +1,6 @@
 """Set-up: the environment files agree, ./run takes every branch, and the command line is light."""
 
+import json
 import os
 import re
 import resource
@@ -399,6 +400,10 @@ def test_lab_opens_the_tour_with_our_kernel(machine):
     ours = f"{machine.tree}/tools/jupyter"
     assert out.startswith(f"{ours}:mine {ours} -m jupyterlab --ServerApp.root_dir={machine.tree} ")
     assert "--LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb" in out
+    _, told, _, _ = machine.run("lab", "--json", "--no-browser", JUPYTER_PATH="mine")
+    first, rest = told.split("\n", 1)
+    assert json.loads(first)["command"] == "lab"
+    assert rest == out
     assert out.endswith("--no-browser\n")
 
 

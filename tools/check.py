@@ -4,6 +4,7 @@ Called by ``./run check``; further arguments go to pytest. Every step runs even 
 failed, and the closing line names what failed and every skip with its reason.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -86,15 +87,25 @@ def closing(failed: list[str], passed: int, skips: Counter[str], seconds: float)
 
 
 def main(extra: list[str]) -> int:
-    """Run every step; return 0 where all passed and 1 otherwise."""
-    start = time.monotonic()
+    """Run every step; return 0 where all passed and 1 otherwise.
+
+    With ``--json`` the closing line is one object on stdout, and all else goes to stderr.
+    """
+    start, as_json = time.monotonic(), "--json" in extra
+    told, extra = os.dup(1), [word for word in extra if word != "--json"]
+    if as_json:
+        os.dup2(2, 1)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         failed = [
             name for name, command in steps(place, extra).items() if not run(name, command, place)
         ]
         passed, skips = outcomes(place)
-    print("\n" + closing(failed, passed, skips, time.monotonic() - start), flush=True)
+    seconds = time.monotonic() - start
+    print("\n" + closing(failed, passed, skips, seconds), flush=True)
+    if as_json:
+        found = {"green": not failed, "failed": failed, "passed": passed, "skipped": dict(skips)}
+        os.write(told, (json.dumps({**found, "seconds": round(seconds)}) + "\n").encode())
     return int(bool(failed))
 
 
