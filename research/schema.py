@@ -52,6 +52,9 @@ FORECASTS: dict[str, Any] = {
     "fold": pl.String,
     "model": pl.String,
 }
+"""Beside them what a learner says more: probabilities of `CLASSES`, ``q_10, q_50, q_90``."""
+CLASSES = {"p_down": -1, "p_flat": 0, "p_up": 1}
+"""Columns of class probabilities, in the order learners give them, and the class of each."""
 
 
 class TableError(UserError):

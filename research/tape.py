@@ -27,7 +27,7 @@ FEES = (0.0, 0.5e-4, 1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 7.5e-4, 1e-3)
 def round_trip(study: Study) -> float:
     """Return what entering and leaving a position costs, as a fraction of price."""
     costs = study.costs
-    return 2 * (costs.fee + costs.half_spread + costs.slippage)
+    return 2 * (costs.charged + costs.half_spread + costs.slippage)
 
 
 def rules(study: Study) -> Rules:
@@ -46,13 +46,19 @@ def rules(study: Study) -> Rules:
     made = rule_room.with_exits(
         made, hold=hold, stop=chosen.stop, take=chosen.take, cooldown=chosen.cooldown
     )
-    return rule_room.with_costs(made, **study.costs.model_dump())
+    return rule_room.with_costs(made, **_costs(study))
 
 
 def hold_forever(study: Study) -> Rules:
     """Return the rule of buy and hold, at the study's costs."""
     rule = rule_room.threshold(enter=0.0, side="long", interval=study.data.interval)
-    return rule_room.with_costs(rule, **study.costs.model_dump())
+    return rule_room.with_costs(rule, **_costs(study))
+
+
+def _costs(study: Study) -> dict[str, float]:
+    costs = study.costs
+    names = ("half_spread", "slippage", "funding")
+    return {"fee": costs.charged, **{name: getattr(costs, name) for name in names}}
 
 
 @dataclass(frozen=True)

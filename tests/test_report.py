@@ -67,7 +67,7 @@ def test_runs_are_found_and_compared(small, kept):
     assert {kept.id, other.id} <= {r.id for r in research.runs()}
     assert research.run(kept.id).summary["run"] == kept.id
     found = research.compare(kept.id, other.id)
-    assert found.changed == {"costs.fee": (0.0005, 0.0002)}
+    assert found.changed == {"costs.fee": (None, 0.0002)}
     assert found.difference["ic"] == 0.0
     assert "IC difference" in found.text()
     assert json.dumps(found.to_dict())

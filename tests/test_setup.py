@@ -108,7 +108,7 @@ def test_wheel_builds_and_holds_the_package_alone(tmp_path):
     assert done.returncode == 0, done.stderr
     (wheel,) = out.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "research/schema.py" in names and "research/study.py" in names
+    assert "research/schema.py" in names and "research/study/__init__.py" in names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"research"}
 
 

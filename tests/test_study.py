@@ -26,7 +26,7 @@ def test_every_shipped_study_reads_and_names_no_symbol():
         ({"data.start": "2025-02-01", "data.end": "2025-01-01"}, "end 2025-01-01 must lie after"),
         ({"data.start": "yesterday"}, "data.start"),
         ({"evaluation.bins": 1}, "evaluation.bins.*greater than or equal to 2, found 1"),
-        ({"model.name": "xgb"}, "'ridge' or 'lightgbm', found 'xgb'"),
+        ({"model.name": "xgb"}, "no learner 'xgb'. Did you mean 'xgboost'"),
         ({"data.source": "files"}, "needs data.path"),
         ({"seed.of": 1}, "'seed' is a setting, not a section"),
         ({"costs": 3}, "costs"),

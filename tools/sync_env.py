@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # conda-forge's name where it differs from PyPI's.
 CONDA_NAMES = {"duckdb": "python-duckdb", "TA-Lib": "ta-lib"}
 # No conda-forge name is known to us for these: pip installs them into the conda environment.
-PIP_ONLY = {"alphalens-reloaded", "nbval", "playwright"}
+PIP_ONLY = {"alphalens-reloaded", "nbval", "playwright", "xgboost-cpu"}
 
 HEADER = """\
 # Generated from pyproject.toml by tools/sync_env.py; change pyproject.toml, not this file.

@@ -15,181 +15,30 @@ import html
 import json
 import tomllib
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
+from pydantic import ValidationError
+
+from research.errors import UserError, nearest
+from research.study.kinds import Count, Section
+from research.study.sections import (
+    LEARNERS,
+    Backtest,
+    Costs,
+    Data,
+    Evaluation,
+    Features,
+    Labels,
+    Model,
+    Simulated,
+    Sizing,
+    Validation,
 )
 
-from research import units
-from research.errors import UserError, nearest
+__all__ = ["LEARNERS", "ROOT", "Section", "Study", "find", "literal", "names", "read"]
 
-ROOT = Path(__file__).resolve().parent.parent
-
-Fraction = Annotated[float, BeforeValidator(units.fraction)]
-Duration = Annotated[timedelta, BeforeValidator(units.duration), PlainSerializer(units.show)]
-Pause = Annotated[timedelta, BeforeValidator(units.pause), PlainSerializer(units.show)]
-Count = Annotated[int, Field(ge=1)]
-
-
-def _moment(value: Any) -> datetime:
-    """Read a day or a moment as UTC; ``2025-05-01`` is its first instant."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise UserError(f"{value!r}: expected a day or a moment, as in 2025-05-01.") from None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time.min)
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-
-
-class Section(BaseModel):
-    """One table of a study file: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class Data(Section):
-    """Where bars come from and which of them are used."""
-
-    source: Literal["simulated", "files", "binance"] = "simulated"
-    path: str | None = None
-    """For `files`: a file, a folder or a glob; relative to where the command is given."""
-    venue: str = "binance"
-    market: Literal["um", "cm", "spot"] = "um"
-    symbols: list[str] | None = None
-    """Absent: every symbol that the source holds."""
-    start: Moment | None = None
-    end: Moment | None = None
-    interval: Duration = timedelta(minutes=1)
-    archive: str = "https://data.binance.vision"
-    """For `binance`: where daily and monthly zips are served; a mirror may be named."""
-    rest: str | None = None
-    """For `binance`: the REST interface. Absent: the market's own."""
-
-    @model_validator(mode="after")
-    def _agree(self) -> Data:
-        if self.start and self.end and self.end <= self.start:
-            raise UserError(f"end {self.end:%Y-%m-%d} must lie after start {self.start:%Y-%m-%d}.")
-        if self.source == "files" and not self.path:
-            raise UserError("source 'files' needs data.path: a file, a folder or a glob.")
-        return self
-
-
-class Simulated(Section):
-    """The simulated market: how much of it, and the edge planted in it."""
-
-    symbols: Count = 5
-    days: Count = 84
-    ic: Annotated[float, Field(ge=0, le=0.3)] = 0.07
-    """Information coefficient that a perfect forecast has; 0 is a market without any edge."""
-    horizon: Duration = timedelta(minutes=10)
-    half_life: Duration = timedelta(minutes=10)
-    seed: int = 1
-
-
-class Features(Section):
-    """The feature set, its groups switched on or off, and the user's own columns."""
-
-    set: str = "S2"
-    groups: dict[str, bool] = {}
-    extra: list[str] = []
-    """A user's own features, ``"my_features:mine"`` for `mine` in ``studies/my_features.py``."""
-
-
-class Labels(Section):
-    """What is forecast: the return over `horizon`, from the close or from the next open."""
-
-    horizon: Duration = timedelta(minutes=10)
-    entry: Literal["next_open", "close"] = "next_open"
-
-
-class Validation(Section):
-    """Walk-forward by time, shared by all symbols, purged by label interval plus embargo."""
-
-    scheme: Literal["rolling", "expanding"] = "rolling"
-    train: Duration = timedelta(days=30)
-    test: Duration = timedelta(days=7)
-    step: Duration | None = None
-    """Absent: the length of `test`."""
-    embargo: Pause = timedelta(0)
-    inner: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
-    """Newest share of a training window that stops boosting early; never the test window."""
-
-
-class Model(Section):
-    """The learner whose forecasts are traded, and those it is compared with."""
-
-    name: Literal["ridge", "lightgbm"] = "ridge"
-    league: list[Literal["ridge", "lightgbm"]] = ["ridge", "lightgbm"]
-    single: bool = False
-    """Train one model per symbol instead of one for all."""
-    target: Literal["scaled", "raw"] = "scaled"
-    """`scaled` divides the return by its volatility, known at the forecast."""
-    rounds: Count = 200
-    early_stopping: Count = 30
-    continue_rounds: Annotated[int, Field(ge=0)] = 0
-    """Rounds added to each stored fold model instead of training it anew; 0 trains anew."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
-    num_leaves: Annotated[int, Field(ge=2)] = 15
-    min_data_in_leaf: Count = 500
-    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
-    alpha: Annotated[float, Field(ge=0)] = 1.0
-    """Ridge penalty, in units of the number of training rows times 1e-3."""
-
-
-class Evaluation(Section):
-    """How forecasts are scored: quantile bins, where cut-points come from, the interval."""
-
-    bins: Annotated[int, Field(ge=2)] = 10
-    scope: Literal["trailing", "fold", "timestamp", "date", "global"] = "trailing"
-    """`trailing` and `fold` are known in time; the others look back from the end (diagnostic)."""
-    window: Duration = timedelta(days=3)
-    horizons: list[Duration] = [timedelta(minutes=m) for m in (1, 5, 10, 30, 60)]
-    draws: Annotated[int, Field(ge=100)] = 1000
-
-
-class Backtest(Section):
-    """The trading rule and its exits; rates are fractions of price."""
-
-    rule: Literal["threshold", "quantile"] = "threshold"
-    enter: Fraction | None = None
-    """`threshold`: expected return that opens a position. Absent: the round-trip cost."""
-    leave: Fraction = 0.0
-    """`threshold`: opposite expected return that closes one (reversal)."""
-    quantile: Count | None = None
-    """`quantile`: the bin to trade. Absent: long the top bin, short the bottom one."""
-    form: Literal["threshold", "exact"] = "threshold"
-    """`quantile`: this bin and beyond, or this bin alone."""
-    side: Literal["auto", "long", "short", "longshort"] = "auto"
-    hold: Duration | None = None
-    """Longest time in a position. Absent: no limit for `threshold`, the horizon for `quantile`."""
-    stop: Fraction | None = None
-    take: Fraction | None = None
-    cooldown: Pause = timedelta(0)
-    capital: Annotated[float, Field(gt=0)] = 10_000.0
-
-
-class Costs(Section):
-    """What trading costs, per side, as fractions of price."""
-
-    fee: Annotated[Fraction, Field(ge=0, lt=0.1)] = 0.0005
-    half_spread: Annotated[Fraction, Field(ge=0, lt=0.1)] = 0.0
-    slippage: Annotated[Fraction, Field(ge=0, lt=0.1)] = 0.0001
-    funding: Fraction = 0.0
-    """Paid by longs every eight hours at 00, 08 and 16 UTC; negative: received."""
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Study(Section):
@@ -207,7 +56,13 @@ class Study(Section):
     model: Model = Model()
     evaluation: Evaluation = Evaluation()
     backtest: Backtest = Backtest()
+    sizing: Sizing = Sizing()
     costs: Costs = Costs()
+
+    @property
+    def spot(self) -> bool:
+        """Whether the market can only be held long: nothing is borrowed to be sold."""
+        return self.data.market == "spot" or self.data.source == "polygon"
 
     def settings(self) -> dict[str, Any]:
         """Every setting by its dotted name, in the form a study file writes it."""

@@ -1,0 +1,39 @@
+"""The kinds of value a study's settings have, and the section that every table of it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from research import units
+from research.errors import UserError
+
+
+def _moment(value: Any) -> datetime:
+    """Read a day or a moment as UTC; ``2025-05-01`` is its first instant."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise UserError(f"{value!r}: expected a day or a moment, as in 2025-05-01.") from None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time.min)
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+Fraction = Annotated[float, BeforeValidator(units.fraction)]
+Rate = Annotated[Fraction, Field(ge=0, lt=0.1)]
+"""A cost per side, as a fraction of price: not below zero."""
+Duration = Annotated[timedelta, BeforeValidator(units.duration), PlainSerializer(units.show)]
+Pause = Annotated[timedelta, BeforeValidator(units.pause), PlainSerializer(units.show)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class Section(BaseModel):
+    """One table of a study file: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
