@@ -249,6 +249,36 @@ def sweep(
 
 
 @app.command()
+def search(
+    name: Name = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            "--space",
+            metavar="KEY=V1,V2|LOW..HIGH",
+            help="Choices of a study key, or its range, as in -s backtest.enter='5 bps..30 bps'; "
+            "'1e-3..10:log' over orders of magnitude; repeatable.",
+        ),
+    ] = None,
+    settings: Settings = None,
+    trials: Annotated[int, typer.Option(help="In all, those of an earlier call included.")] = 30,
+    goal: Annotated[str, typer.Option(help="What is made large: sharpe, net or ic.")] = "sharpe",
+    sampler: Annotated[str, typer.Option(help="tpe, random, grid or genetic.")] = "tpe",
+    held_out: Annotated[float, typer.Option(help="Newest share that no trial sees.")] = 0.3,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look for settings out of sample; the winner is shown on days that no trial has seen."""
+    from research import search as room
+
+    _set_up_log(debug)
+    how: dict[str, Any] = {"goal": goal, "sampler": sampler, "held_out": held_out}
+    found = room.run(name or "demo", read_options(settings), space or [], n_trials=trials, **how)
+    typer.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text())
+
+
+@app.command()
 def runs(as_json: Json = False) -> None:
     """List the stored runs, newest first."""
     from research.stored_runs import runs as stored
