@@ -4,7 +4,16 @@ Every function takes ``ax=``, a place to draw on, and makes its own where none i
 say what is seen, axes say their unit, times are UTC, colours are told apart by all eyes.
 """
 
+from research.plots.classes import calibration, confusion
+from research.plots.explain import importance, shap_bar, shap_beeswarm
 from research.plots.features import correlation, distribution, feature_ic
+from research.plots.features_screen import (
+    feature_ic_by_day,
+    feature_over_time,
+    feature_stability,
+    ic_by_horizon,
+    redundancy,
+)
 from research.plots.forecasts import (
     cumulative_quantiles,
     ic_by_day,
@@ -12,6 +21,7 @@ from research.plots.forecasts import (
     optimism,
     quantiles,
 )
+from research.plots.gate import gate
 from research.plots.market import candles, coverage, price, trades_on_price
 from research.plots.performance import (
     alpha_factor,
@@ -20,28 +30,44 @@ from research.plots.performance import (
     fee_sweep,
     rolling,
 )
+from research.plots.portfolio import portfolio
 from research.plots.sheets import sheets
 from research.plots.summary import folds, league, truth
+from research.plots.surface import capacity, fee_surface
 
 __all__ = [
     "alpha_factor",
+    "calibration",
     "candles",
+    "capacity",
     "compare_equity",
+    "confusion",
     "correlation",
     "coverage",
     "cumulative_quantiles",
     "distribution",
     "equity",
     "feature_ic",
+    "feature_ic_by_day",
+    "feature_over_time",
+    "feature_stability",
+    "fee_surface",
     "fee_sweep",
     "folds",
+    "gate",
     "ic_by_day",
+    "ic_by_horizon",
     "ic_decay",
+    "importance",
     "league",
     "optimism",
+    "portfolio",
     "price",
     "quantiles",
+    "redundancy",
     "rolling",
+    "shap_bar",
+    "shap_beeswarm",
     "sheets",
     "trades_on_price",
     "truth",

@@ -5,16 +5,23 @@ and overlapping labels are not independent evidence. Nothing here reads or write
 """
 
 from research.scores.breakeven import break_even_ic, tail_mean
+from research.scores.capacity import capacity
+from research.scores.classes import Classification, classification
 from research.scores.ic import Score, decay, ic, ic_by_day, ic_by_symbol, paired, pearson_scaled
 from research.scores.quantiles import QuantileTable, cumulative, optimism, quantile_table
 from research.scores.regression import regression
+from research.scores.surface import fee_surface
 
 __all__ = [
+    "Classification",
     "QuantileTable",
     "Score",
     "break_even_ic",
+    "capacity",
+    "classification",
     "cumulative",
     "decay",
+    "fee_surface",
     "ic",
     "ic_by_day",
     "ic_by_symbol",

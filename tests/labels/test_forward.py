@@ -1,7 +1,7 @@
-"""Labels against plain loops, with gaps, and against what may be known when."""
+"""Returns and volatilities against plain loops, with gaps, and against what may be known when."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -9,33 +9,17 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labels.market import GAPPY, MINUTE, START, bent_after, market
 from polars.testing import assert_frame_equal
 
 from research import labels, schema
 from research.errors import UserError
 
-MINUTE = timedelta(minutes=1)
-START = datetime(2024, 5, 1, tzinfo=UTC)
 
-
-def market(minutes: dict[str, list[int]], *, seed: int = 0) -> pl.DataFrame:
-    """Bars of the symbols at the given minutes (of their opening), with random prices."""
-    rng = np.random.default_rng(seed)
-    rows = [(symbol, START + k * MINUTE) for symbol in sorted(minutes) for k in minutes[symbol]]
-    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.001, len(rows))))
-    return pl.DataFrame(
-        {
-            "symbol": pl.Series([symbol for symbol, _ in rows], dtype=pl.String),
-            "time": pl.Series([opens + MINUTE for _, opens in rows], dtype=schema.TIME),
-            "open": close * np.exp(rng.normal(0, 0.0003, len(rows))),
-            "close": close,
-        }
-    )
-
-
-def by_hand(bars: pl.DataFrame, horizon: timedelta, answer) -> pl.DataFrame:
+def by_hand(bars, horizon, answer):
     """Slow twin: look every needed bar up by its time; leave the row out if one is absent."""
-    price = {(s, t): (o, c) for s, t, o, c in bars.iter_rows()}
+    columns = bars.select("symbol", "time", "open", "close")
+    price = {(s, t): (o, c) for s, t, o, c in columns.iter_rows()}
     rows = []
     for symbol, time in bars.select(schema.KEY).iter_rows():
         ahead = [(symbol, time + k * MINUTE) for k in range(1, horizon // MINUTE + 1)]
@@ -54,13 +38,6 @@ ANSWERS = {
 def realised(now, ahead):
     close = [now[1], *(c for _, c in ahead)]
     return math.sqrt(sum((b / a - 1) ** 2 for a, b in pairwise(close)))
-
-
-GAPPY = st.dictionaries(
-    st.sampled_from(["ADA", "BTC", "XRP"]),
-    st.lists(st.integers(0, 40), min_size=1, max_size=30, unique=True).map(sorted),
-    min_size=1,
-)
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,31 +79,14 @@ def test_horizon_is_time_whatever_the_bar_size():
     np.testing.assert_allclose(found["y"], close[2:] / close[:-2] - 1, rtol=1e-14)
 
 
-def test_direction_is_flat_up_to_the_threshold():
-    bars = market({"A": list(range(200))})
-    moves = labels.forward_return(bars, horizon=MINUTE, interval=MINUTE)
-    threshold = abs(moves["y"][3])  # one move is exactly the threshold: flat
-    found = labels.direction(bars, horizon=MINUTE, interval=MINUTE, threshold=threshold)
-    expected = [0.0 if abs(y) <= threshold else math.copysign(1, y) for y in moves["y"]]
-    assert found["y"].to_list() == expected
-    assert set(expected) == {-1.0, 0.0, 1.0}
-    assert_frame_equal(found.drop("y"), moves.drop("y"))
-
-
 @pytest.mark.parametrize("label", ["forward_return", "volatility"])
 def test_labels_change_only_with_prices_up_to_known_at(label):
     bars, horizon = market({"A": list(range(60)), "B": list(range(60))}), 5 * MINUTE
     moment = START + 40 * MINUTE
-    later = pl.col("time") > moment
-    bent = bars.with_columns(
-        pl.when(later)
-        .then(pl.col(c) * (1 + pl.int_range(pl.len()) % 7))
-        .otherwise(pl.col(c))
-        .alias(c)
-        for c in ("open", "close")
-    )
     make = getattr(labels, label)
-    straight, crooked = (make(b, horizon=horizon, interval=MINUTE) for b in (bars, bent))
+    straight, crooked = (
+        make(b, horizon=horizon, interval=MINUTE) for b in (bars, bent_after(bars, moment))
+    )
     assert_frame_equal(
         straight.filter(pl.col("known_at") <= moment), crooked.filter(pl.col("known_at") <= moment)
     )
@@ -155,13 +115,6 @@ def test_mistakes_are_named(asked, said):
     bars = market({"A": [0, 1, 2]})
     with pytest.raises(UserError, match=said):
         labels.forward_return(bars, **({"horizon": MINUTE, "interval": MINUTE} | asked))
-
-
-@pytest.mark.parametrize("threshold", [-0.1, math.nan])
-def test_a_threshold_below_zero_is_named(threshold):
-    bars = market({"A": [0, 1, 2]})
-    with pytest.raises(UserError, match="threshold must be a fraction of at least 0"):
-        labels.direction(bars, horizon=MINUTE, interval=MINUTE, threshold=threshold)
 
 
 def test_nothing_to_label_is_an_empty_table():

@@ -1,8 +1,4 @@
-"""What happened after each bar, and when that became known: the answers a model learns from.
-
-Every label row carries `known_at`; a row exists only where its answer is known and its whole
-horizon is free of gaps, so nothing is filled and nothing reaches across a hole in the data.
-"""
+"""What the price did over a fixed horizon: its return, and how much it moved."""
 
 from __future__ import annotations
 
@@ -69,55 +65,7 @@ def forward_return(
     [0.01, 0.0098]
     """
     table, ahead = _whole_horizons(bars, horizon=horizon, interval=interval)
-    if entry not in ("next_open", "close"):
-        raise UserError(f"labels: entry must be 'next_open' or 'close', found {entry!r}.")
-    price = pl.col("open").shift(-1) if entry == "next_open" else pl.col("close")
-    return _labels(table, pl.col("close").shift(-ahead) / price - 1, horizon)
-
-
-def direction(
-    bars: Any,
-    *,
-    horizon: timedelta,
-    interval: timedelta,
-    threshold: float,
-    entry: Entry = "next_open",
-) -> pl.DataFrame:
-    """Up, flat or down: the sign of the forward return where it exceeds a threshold.
-
-    Parameters
-    ----------
-    bars, horizon, interval, entry
-        As for `forward_return`.
-    threshold : float
-        Fraction of price (0.0008 is 8 bps), at least 0; a move of exactly this much is flat.
-
-    Returns
-    -------
-    pl.DataFrame, shape (at most n_bars, 4)
-        ``symbol, time, known_at, y`` with y of Float64: 1, 0 or -1. Never null.
-
-    Raises
-    ------
-    UserError
-        If `threshold` is negative or not a number, or as for `forward_return`.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> minute = timedelta(minutes=1)
-    >>> time = [datetime(2024, 5, 1, 0, k, tzinfo=UTC) for k in (1, 2, 3, 4)]
-    >>> close = [100.0, 101.0, 101.0, 100.0]
-    >>> bars = pl.DataFrame({"symbol": "A", "time": time, "open": close, "close": close})
-    >>> found = direction(bars, horizon=minute, interval=minute, threshold=0.001, entry="close")
-    >>> found["y"].to_list()
-    [1.0, 0.0, -1.0]
-    """
-    if not threshold >= 0:
-        raise UserError(f"labels: threshold must be a fraction of at least 0, found {threshold}.")
-    labels = forward_return(bars, horizon=horizon, interval=interval, entry=entry)
-    beyond = pl.col("y").abs() > threshold
-    return labels.with_columns(pl.when(beyond).then(pl.col("y").sign()).otherwise(0.0).alias("y"))
+    return _labels(table, pl.col("close").shift(-ahead) / entry_price(entry) - 1, horizon)
 
 
 def volatility(bars: Any, *, horizon: timedelta, interval: timedelta) -> pl.DataFrame:
@@ -170,20 +118,36 @@ def volatility(bars: Any, *, horizon: timedelta, interval: timedelta) -> pl.Data
     return _labels(table, pl.Series("y", y), horizon)
 
 
-def _whole_horizons(
-    bars: Any, *, horizon: timedelta, interval: timedelta
-) -> tuple[pl.DataFrame, int]:
-    """Return the bars with a column `whole`: the next `ahead` bars follow without a gap."""
+def entry_price(entry: str) -> pl.Expr:
+    """Price at which a decision at a bar's close enters; null or another symbol's past the end."""
+    if entry not in ("next_open", "close"):
+        raise UserError(f"labels: entry must be 'next_open' or 'close', found {entry!r}.")
+    return pl.col("open").shift(-1) if entry == "next_open" else pl.col("close")
+
+
+def bars_ahead(horizon: timedelta, interval: timedelta) -> int:
+    """Return how many bars of `interval` make up `horizon`, or say that it is no whole number."""
     if interval <= timedelta(0) or horizon <= timedelta(0) or horizon % interval:
         raise UserError(
             f"labels: horizon must be a whole number of bars of {units.show(interval)}, "
             f"found {units.show(horizon)}."
         )
-    table = schema.as_table(bars, _NEEDED, "bars")
-    ahead = horizon // interval
+    return horizon // interval
+
+
+def run_number(interval: timedelta) -> pl.Expr:
+    """Number the runs of bars of one symbol that follow each other without a gap."""
     # time against time, not row against row: equal run numbers mean no bar between is absent
     broken = (pl.col("symbol") != pl.col("symbol").shift()) | (pl.col("time").diff() != interval)
-    run = broken.fill_null(True).cum_sum()
+    return broken.fill_null(True).cum_sum()
+
+
+def _whole_horizons(
+    bars: Any, *, horizon: timedelta, interval: timedelta
+) -> tuple[pl.DataFrame, int]:
+    """Return the bars with a column `whole`: the next `ahead` bars follow without a gap."""
+    ahead, run = bars_ahead(horizon, interval), run_number(interval)
+    table = schema.as_table(bars, _NEEDED, "bars")
     return table.with_columns((run == run.shift(-ahead)).fill_null(False).alias("whole")), ahead
 
 
