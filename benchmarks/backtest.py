@@ -2,6 +2,7 @@
 
     python benchmarks/backtest.py                  # installs vectorbt into a throwaway environment
     python benchmarks/backtest.py --peer PYTHON    # or uses an interpreter that has it
+    python benchmarks/backtest.py --alone          # our desk only, also with ten positions at once
 
 Both decide at the close and fill at the next open with fee and slippage, and both hand back their
 trades and the equity of every bar; ours also a reason and a position for every bar, and costs and
@@ -21,6 +22,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -46,18 +48,40 @@ def market(n: int) -> dict[str, np.ndarray]:
     return {"open": open_, "high": high, "low": low, "close": close, "forecast": forecast}
 
 
-def play_ours(bars: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
-    from research.trading import loop
+def plain() -> Any:
+    """The rule that both desks play."""
     from research.trading.rules import threshold, with_costs
 
     rules = threshold(enter=ENTER, side="long", interval=timedelta(minutes=1))
-    rules = with_costs(rules, fee=FEE, slippage=SLIPPAGE)
+    return with_costs(rules, fee=FEE, slippage=SLIPPAGE)
+
+
+def ten_at_once() -> Any:
+    """Up to ten positions side by side, each held for ten bars, sized by volatility."""
+    from research.trading.rules import (
+        probability,
+        with_costs,
+        with_exits,
+        with_limits,
+        with_sizing,
+    )
+
+    rules = probability(enter=ENTER, interval=timedelta(minutes=1))
+    rules = with_limits(with_exits(rules, hold=timedelta(minutes=10)), overlap=10)
+    rules = with_sizing(rules, "volatility", bars=10, max_position=0.1)
+    return with_costs(rules, fee=FEE, slippage=SLIPPAGE)
+
+
+def play_ours(bars: dict[str, np.ndarray], rules: Any) -> tuple[float, dict[str, np.ndarray]]:
+    from research.trading import loop
+
     n = len(bars["close"])
     when, zero, one = MINUTE * np.arange(1, n + 1), np.zeros(n, np.int64), np.ones(n)
     prices = (bars[name] for name in ("open", "high", "low", "close"))
     arrays = (when, zero, *prices, one, bars["forecast"], zero)
+    sigma = np.full(n, 0.0005)
     start = time.process_time()
-    found = loop.run(*arrays, 1, rules, CAPITAL)
+    found = loop.run(*arrays, 1, rules, CAPITAL, sigma=sigma)
     spent = time.process_time() - start
     trades = found.trades
     return spent, {
@@ -143,14 +167,27 @@ def main() -> int:
     parser.add_argument("--peer", help="python that has vectorbt")
     parser.add_argument("--bars", type=int, default=2_000_000)
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--alone", action="store_true", help="without the peer")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
         serve(asked.serve)
         return 0
     sys.path.insert(0, str(ROOT))
+    if asked.alone:
+        return alone(asked)
     with tempfile.TemporaryDirectory() as name:
         return compare(Path(name), asked)
+
+
+def alone(asked: argparse.Namespace) -> int:
+    bars = market(asked.bars)
+    for name, rules in (("plain", plain()), ("ten at once", ten_at_once())):
+        play_ours(bars, rules)
+        ran = [play_ours(bars, rules) for _ in range(asked.pairs)]
+        speed = [asked.bars / spent / 1e6 for spent, _ in ran]
+        print(f"{name:12} {spread(speed, '.1f')} M bars/s, {len(ran[0][1]['pnl']):,} trades")
+    return 0
 
 
 def compare(folder: Path, asked: argparse.Namespace) -> int:
@@ -170,11 +207,11 @@ def compare(folder: Path, asked: argparse.Namespace) -> int:
         return json.loads(peer.stdout.readline())
 
     begun = time.perf_counter()
-    _, found = play_ours(bars)
+    _, found = play_ours(bars, plain())
     first = time.perf_counter() - begun
     theirs()
     agreed = same(found, dict(np.load(folder / "theirs.npz")))
-    pairs = [(play_ours(bars)[0], *theirs()) for _ in range(asked.pairs)]
+    pairs = [(play_ours(bars, plain())[0], *theirs()) for _ in range(asked.pairs)]
     peer.stdin.close()
     peer.wait()
     ratios = [whole / own for own, whole, _ in pairs]

@@ -5,60 +5,102 @@ The desk knows arrays and microseconds alone; this is the one place that turns o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from hashlib import sha256
 from html import escape
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from research import performance
-from research.schema import TIME
+from research import charges, performance
+from research.errors import UserError
+from research.schema import CLASSES, TIME
 from research.store import cards
 from research.study import Study
 from research.trading import loop
 from research.trading import rules as rule_room
+from research.trading.account import Venue, new_venue
 from research.trading.rules import REASONS, Rules
 
 FEES = (0.0, 0.5e-4, 1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 7.5e-4, 1e-3)
 
 
-def round_trip(study: Study) -> float:
-    """Return what entering and leaving a position costs, as a fraction of price."""
-    costs = study.costs
-    return 2 * (costs.charged + costs.half_spread + costs.slippage)
-
-
 def rules(study: Study) -> Rules:
-    """Return the study's trading rule as the desk takes it."""
-    chosen, interval, hold = study.backtest, study.data.interval, study.backtest.hold
-    if chosen.rule == "threshold":
-        enter = round_trip(study) if chosen.enter is None else chosen.enter
-        made = rule_room.threshold(
-            enter=enter, leave=chosen.leave, side=chosen.side, interval=interval
-        )
-    else:
-        bins, hold = study.evaluation.bins, hold or study.labels.horizon
-        made = rule_room.quantile(
-            bins, chosen.quantile, chosen.side, chosen.form, interval=interval
-        )
+    """Return the study's trading rule as the desk takes it.
+
+    Raises
+    ------
+    UserError
+        If settings cannot go together: a short side on a spot market, a size by a stop that is
+        not there, positions side by side under a rule without a time to hold.
+    """
+    chosen, horizon = study.backtest, study.labels.horizon
+    timed = chosen.rule in ("quantile", "probability")
     made = rule_room.with_exits(
-        made, hold=hold, stop=chosen.stop, take=chosen.take, cooldown=chosen.cooldown
+        _kind(study),
+        hold=chosen.hold or (horizon if timed else None),
+        stop=chosen.stop,
+        take=chosen.take,
+        cooldown=chosen.cooldown,
     )
-    return rule_room.with_costs(made, **_costs(study))
+    made = rule_room.with_limits(made, overlap=chosen.overlap, max_positions=chosen.max_positions)
+    size = study.sizing
+    made = rule_room.with_sizing(
+        made,
+        size.kind,
+        fraction=size.fraction,
+        risk=size.risk,
+        kelly=size.kelly,
+        bars=max(horizon // study.data.interval, 1),
+        max_position=size.max_position,
+        leverage=size.leverage,
+        maintenance=None if study.spot else size.maintenance,
+    )
+    return _costs(made, study)
+
+
+def _kind(study: Study) -> Rules:
+    chosen, interval, side = study.backtest, study.data.interval, _side(study)
+    if chosen.rule == "threshold":
+        enter = charges.round_trip(study) if chosen.enter is None else chosen.enter
+        return rule_room.threshold(enter=enter, leave=chosen.leave, side=side, interval=interval)
+    if chosen.rule == "probability":
+        return rule_room.probability(enter=chosen.enter_probability, side=side, interval=interval)
+    if chosen.rule == "follow":
+        return rule_room.follow(side=side, interval=interval)
+    bins = study.evaluation.bins
+    return rule_room.quantile(bins, chosen.quantile, side, chosen.form, interval=interval)
+
+
+def _side(study: Study) -> str:
+    side = study.backtest.side
+    if not study.spot:
+        return side
+    if side in ("short", "longshort"):
+        raise UserError(
+            f"study {study.name}: backtest.side {side!r} sells what is not held, but a spot market "
+            "can only be held long. Use 'long' (or 'auto'), or a futures market (data.market)."
+        )
+    return "long"
 
 
 def hold_forever(study: Study) -> Rules:
     """Return the rule of buy and hold, at the study's costs."""
     rule = rule_room.threshold(enter=0.0, side="long", interval=study.data.interval)
-    return rule_room.with_costs(rule, **_costs(study))
+    return _costs(rule, study)
 
 
-def _costs(study: Study) -> dict[str, float]:
+def _costs(rule: Rules, study: Study) -> Rules:
     costs = study.costs
-    names = ("half_spread", "slippage", "funding")
-    return {"fee": costs.charged, **{name: getattr(costs, name) for name in names}}
+    return rule_room.with_costs(
+        rule,
+        fee=costs.charged,
+        slippage=costs.slippage,
+        latency=costs.latency,
+        min_notional=costs.min_notional,
+    )
 
 
 @dataclass(frozen=True)
@@ -68,68 +110,115 @@ class Tape:
     Attributes
     ----------
     table : pl.DataFrame
-        Bars with `forecast` and `bin`, sorted by time and symbol.
+        Bars with `forecast`, `bin`, `sigma` and what a fill in them costs, sorted by time and
+        symbol; times in microseconds since 1970 UTC.
     symbols : list of str
         By the number that the desk knows them under.
+    venue : Venue
+        Steps of quantity and price, and the funding of each symbol.
     """
 
     table: pl.DataFrame
     symbols: list[str]
+    venue: Venue
 
     def play(self, rules: Rules, *, capital: float) -> loop.Result:
         """Let the desk trade the whole tape."""
-        column = {name: self.table[name].to_numpy() for name in (*_PRICES, "volume", "forecast")}
+        column = {name: self.table[name].to_numpy() for name in self.table.columns}
         return loop.run(
-            self.table["time"].to_numpy(),
-            self.table["code"].to_numpy(),
+            column.pop("time"),
+            column.pop("code"),
             **column,
-            bin=self.table["bin"].to_numpy(),
             n_symbols=len(self.symbols),
             rules=rules,
             capital=capital,
+            venue=self.venue,
         )
 
     def always(self, forecast: float) -> Tape:
         """Return the same bars with one forecast throughout, such as that of buy and hold."""
-        return Tape(self.table.with_columns(forecast=pl.lit(forecast), bin=0), self.symbols)
+        table = self.table.with_columns(forecast=pl.lit(forecast), bin=pl.lit(0, pl.Int64))
+        return replace(self, table=table)
 
 
-_PRICES = ("open", "high", "low", "close")
+_PRICES = ("open", "high", "low", "close", "volume")
+_CHARGES = ("half_spread", "impact")
 
 
-def lay(bars: pl.DataFrame, forecasts: pl.DataFrame) -> Tape:
+def lay(study: Study, bars: pl.DataFrame, forecasts: pl.DataFrame) -> Tape:
     """Lay out the bars from the first forecast to the end of the last one's horizon.
 
     Parameters
     ----------
+    study : Study
+        Its costs are those of each bar; its rule decides what of a forecast the desk is told.
     bars : pl.DataFrame
-        As `schema.BARS`.
+        As `schema.BARS`; those before the first forecast serve to estimate costs.
     forecasts : pl.DataFrame
-        As `schema.FORECASTS`, with `bin` where a rule trades bins.
+        As `schema.FORECASTS`, with `bin` where a rule trades bins and the probabilities of
+        `schema.CLASSES` where it trades classes. A rule of probabilities is told that of up where
+        up is the likeliest class, minus that of down where down is, and 0 where flat is or two
+        are equally likely.
+
+    Raises
+    ------
+    UserError
+        If the rule trades probabilities and the forecasts have none, or costs stated by symbol
+        leave one out.
     """
+    known = forecasts.select("symbol", "time", "sigma", _told(study, forecasts), _bin(forecasts))
     first, last = forecasts["time"].min(), forecasts["time"].max()
     end = max(last, forecasts["known_at"].max() or last)  # type: ignore[type-var]
     symbols = bars["symbol"].unique().sort().to_list()
-    if "bin" not in forecasts.columns:
-        forecasts = forecasts.with_columns(bin=pl.lit(0))
+    key, code = ["symbol", "time"], {name: number for number, name in enumerate(symbols)}
     table = (
-        bars.filter(pl.col("time").is_between(first, end))
-        .join(
-            forecasts.select("symbol", "time", "forecast", "bin"), on=["symbol", "time"], how="left"
-        )
+        bars.with_columns(charges.columns(study, bars).get_columns()[2:])
+        .filter(pl.col("time").is_between(first, end))
+        .join(known, on=key, how="left")
         .select(
             pl.col("time").dt.epoch("us"),
-            pl.col("symbol")
-            .replace_strict(symbols, range(len(symbols)), return_dtype=pl.Int64)
-            .alias("code"),
+            pl.col("symbol").replace_strict(code, return_dtype=pl.Int64).alias("code"),
+            pl.col("open_time").dt.epoch("us").alias("opened"),
             *_PRICES,
-            "volume",
             pl.col("forecast").fill_null(np.nan),
-            pl.col("bin").cast(pl.Int64).fill_null(0),
+            pl.col("bin").fill_null(0),
+            pl.col("sigma").fill_null(np.nan),
+            *_CHARGES,
         )
         .sort("time", "code")
     )
-    return Tape(table, symbols)
+    return Tape(table, symbols, _venue(study, table, symbols))
+
+
+def _told(study: Study, forecasts: pl.DataFrame) -> pl.Expr:
+    """What the rule is told: the forecast, or the signed probability of the likeliest class."""
+    if study.backtest.rule != "probability":
+        return pl.col("forecast")
+    missing = [name for name in CLASSES if name not in forecasts.columns]
+    if missing:
+        raise UserError(
+            f"study {study.name}: backtest.rule 'probability' trades class probabilities, but "
+            f"these forecasts have no {missing[0]!r}. Choose a model.name that gives them, such "
+            "as 'lightgbm_classes', with labels.kind 'direction' or 'barrier', or another rule."
+        )
+    down, flat, up = (pl.col(name) for name in CLASSES)
+    short = pl.when(down > pl.max_horizontal(up, flat)).then(-down).otherwise(0.0)
+    signed = pl.when(up > pl.max_horizontal(down, flat)).then(up).otherwise(short)
+    known = pl.all_horizontal(pl.col(name).is_not_null() for name in CLASSES)
+    return pl.when(known).then(signed).alias("forecast")
+
+
+def _bin(forecasts: pl.DataFrame) -> pl.Expr:
+    given = pl.col("bin") if "bin" in forecasts.columns else pl.lit(0)
+    return given.cast(pl.Int64).alias("bin")
+
+
+def _venue(study: Study, table: pl.DataFrame, symbols: list[str]) -> Venue:
+    steps = charges.filters(study, symbols)
+    span = table.select(first=pl.col("opened").min(), last=pl.col("time").max())
+    start, end = (span[name].cast(TIME)[0] for name in ("first", "last"))
+    due = charges.funding(study, symbols, start, end)
+    return new_venue(len(symbols), lot=steps["lot"], tick=steps["tick"], funding=due)
 
 
 @dataclass(frozen=True)
@@ -175,10 +264,15 @@ def parts(laid: Tape, rules: Rules, capital: float) -> dict[str, Any]:
     return {
         "tape": cards.fingerprint(laid.table),
         "symbols": laid.symbols,
+        "venue": {name: _digest(array) for name, array in laid.venue._asdict().items()},
         "rules": {key: str(value) for key, value in rules._asdict().items()},
         "capital": capital,
         "code": cards.code("trading", "tape.py"),
     }
+
+
+def _digest(array: np.ndarray) -> str:
+    return sha256(array.tobytes()).hexdigest()
 
 
 def tables(tape: Tape, result: loop.Result) -> dict[str, pl.DataFrame]:

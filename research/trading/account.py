@@ -15,8 +15,8 @@ import numpy as np
 
 from research.steps import compiled
 
-FUNDING_EVERY = 8 * 3600 * 1_000_000
-"""Microseconds from one funding moment to the next: 00, 08 and 16 UTC."""
+NEVER = np.iinfo(np.int64).max
+"""A time that does not come."""
 
 PURSE = np.dtype(
     [
@@ -26,6 +26,7 @@ PURSE = np.dtype(
         ("slippage", "f8"),
         ("funding", "f8"),
         ("traded", "f8"),
+        ("ruined", "i8"),  # 1 since equity was not above 0; it stays so
     ],
     align=True,
 )
@@ -33,6 +34,7 @@ PURSE = np.dtype(
 
 LOT = np.dtype(
     [
+        ("symbol", "i8"),
         ("position", "f8"),  # in base currency, above 0 long
         ("mark", "f8"),  # last known price
         ("entry", "f8"),  # average price of the open position
@@ -43,6 +45,10 @@ LOT = np.dtype(
         ("order", "i8"),  # reason of the order that waits for the next open; -1: none
         ("target", "i8"),  # side that order wants
         ("notional", "f8"),  # size that order wants, in quote currency
+        ("arrival", "i8"),  # when it can be filled
+        ("said", "i8"),  # reason that the bar in hand has already given; -1: none
+        ("walked", "i8"),  # funding moments behind it
+        ("due", "i8"),  # time of the next one
         ("entered", "f8"),  # from here on, of the round trip in hand: quantity entered,
         ("closed", "f8"),  # closed so far,
         ("exit", "f8"),  # at what average price,
@@ -55,7 +61,7 @@ LOT = np.dtype(
     ],
     align=True,
 )
-"""What a desk knows of one symbol."""
+"""One position of a symbol, or the place for one."""
 
 TRADE = np.dtype(
     [
@@ -85,7 +91,22 @@ class Book(NamedTuple):
     purse: np.recarray
     """One record of `PURSE`."""
     lots: np.recarray
-    """A record of `LOT` per symbol."""
+    """Records of `LOT`, for each symbol as many as positions of it may be held at once."""
+
+
+class Venue(NamedTuple):
+    """What a venue asks of each symbol; times in microseconds since 1970 UTC."""
+
+    lot: np.ndarray
+    """Quantities are cut to a multiple of it, in base currency; 0: any. Shape (n_symbols,)."""
+    tick: np.ndarray
+    """Prices of fills are rounded against the trader to a multiple of it; 0: any; likewise."""
+    first: np.ndarray
+    """int64, shape (n_symbols + 1,): symbol s pays funding at rows ``first[s]:first[s + 1]``."""
+    moment: np.ndarray
+    """int64 times of funding, rising for each symbol."""
+    rate: np.ndarray
+    """Paid by longs to shorts at that moment, as a fraction of the position's notional."""
 
 
 class Fill(NamedTuple):
@@ -100,18 +121,54 @@ class Fill(NamedTuple):
     reason: int
 
 
-def new_book(n_symbols: int, capital: float) -> Book:
+def new_book(n_symbols: int, capital: float, overlap: int = 1) -> Book:
     """Return the book of a desk that holds `capital` in cash and no position.
 
     >>> book = new_book(2, 1000.0)
     >>> float(book.purse[0].cash), book.lots.position.tolist()
     (1000.0, [0.0, 0.0])
     """
-    book = Book(records(1, PURSE), records(n_symbols, LOT))
+    book = Book(records(1, PURSE), records(n_symbols * overlap, LOT))
     book.purse.cash = book.purse.equity = capital
+    book.lots.symbol = np.repeat(np.arange(n_symbols), overlap)
     book.lots.order = -1
     book.lots.seen = book.lots.rest = np.iinfo(np.int64).min // 2
+    book.lots.due = NEVER
     return book
+
+
+def new_venue(
+    n_symbols: int,
+    *,
+    lot: np.ndarray | None = None,
+    tick: np.ndarray | None = None,
+    funding: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+) -> Venue:
+    """Return what a venue asks: nothing, but for what is given.
+
+    Parameters
+    ----------
+    n_symbols : int
+        How many there are.
+    lot, tick : np.ndarray, shape (n_symbols,), optional
+        Smallest steps of quantity and price.
+    funding : tuple of np.ndarray, optional
+        First rows, moments and rates, as in `Venue`. A live desk hands in a longer one as rates
+        become known; each symbol's earlier moments must then stay where they were.
+
+    Examples
+    --------
+    >>> new_venue(2).first.tolist()
+    [0, 0, 0]
+    """
+    first, moment, rate = funding or (np.zeros(n_symbols + 1), np.empty(0), np.empty(0))
+    return Venue(
+        lot=np.zeros(n_symbols) if lot is None else np.ascontiguousarray(lot, np.float64),
+        tick=np.zeros(n_symbols) if tick is None else np.ascontiguousarray(tick, np.float64),
+        first=np.ascontiguousarray(first, np.int64),
+        moment=np.ascontiguousarray(moment, np.int64),
+        rate=np.ascontiguousarray(rate, np.float64),
+    )
 
 
 def records(count: int, dtype: np.dtype) -> np.recarray:
@@ -210,6 +267,7 @@ def _average(old: float, weight: float, new: float, size: float) -> float:
 
 @compiled
 def _record(row: Any, lot: Any, fill: Fill, held: float) -> None:
+    row.symbol = lot.symbol
     row.side = 1 if held > 0.0 else -1
     row.entry_time = lot.entry_time
     row.exit_time = fill.time
@@ -226,15 +284,30 @@ def _record(row: Any, lot: Any, fill: Fill, held: float) -> None:
 
 
 @compiled
-def fund(purse: Any, lot: Any, start: int, end: int, rate: float) -> None:
-    """Pay funding on a position for each funding moment in ``(start, end]``.
+def look_up(lots: Any, venue: Venue) -> None:
+    """Note for each lot when its next funding is due; the venue may know more than it did."""
+    for i in range(len(lots)):
+        lot = lots[i]
+        row = venue.first[lot.symbol] + lot.walked
+        lot.due = venue.moment[row] if row < venue.first[lot.symbol + 1] else NEVER
 
-    A long pays `rate` of its notional at the last mark to a short; a negative rate turns it round.
+
+@compiled
+def fund(purse: Any, lot: Any, until: int, venue: Venue) -> None:
+    """Pay funding on a position for each moment that is due up to `until`, that included.
+
+    A long pays the moment's rate of its notional at the last mark to a short; a negative rate
+    turns it round.
     """
-    if rate == 0.0 or lot.position == 0.0:
+    if lot.due > until:
         return
-    moments = end // FUNDING_EVERY - start // FUNDING_EVERY
-    paid = moments * rate * lot.position * lot.mark
-    purse.cash -= paid
-    purse.funding += paid
-    lot.funding += paid
+    row, end = venue.first[lot.symbol] + lot.walked, venue.first[lot.symbol + 1]
+    while lot.due <= until:
+        if lot.position != 0.0:
+            paid = venue.rate[row] * lot.position * lot.mark
+            purse.cash -= paid
+            purse.funding += paid
+            lot.funding += paid
+        row += 1
+        lot.walked += 1
+        lot.due = venue.moment[row] if row < end else NEVER

@@ -29,6 +29,8 @@ class Bars(NamedTuple):
 
     time: np.ndarray
     """int64 microseconds since 1970 UTC: the close, when the row became known."""
+    opened: np.ndarray
+    """When the bar opened, likewise; below `time`."""
     symbol: np.ndarray
     """int64 from 0 to n_symbols - 1."""
     open: np.ndarray
@@ -37,9 +39,15 @@ class Bars(NamedTuple):
     close: np.ndarray
     volume: np.ndarray
     forecast: np.ndarray
-    """Expected simple return; NaN: not known."""
+    """Expected simple return, or signed probability (see `rules.probability`); NaN: not known."""
     bin: np.ndarray
     """int64 quantile bin from 1; 0: not known."""
+    sigma: np.ndarray
+    """Volatility of one bar's simple return, known at the close; not above 0: not known."""
+    half_spread: np.ndarray
+    """Paid by a fill inside the bar, as a fraction of price."""
+    impact: np.ndarray
+    """Likewise, ``impact * sqrt(notional)``."""
 
 
 class Trades(NamedTuple):
@@ -49,7 +57,8 @@ class Trades(NamedTuple):
     side: np.ndarray
     """1 long, -1 short."""
     entry_time: np.ndarray
-    """Of a fill: the open of its bar. Of a stop or take: the close, when it became known."""
+    """Of an order: the open of its bar, or when it arrived in it. Of an exit inside a bar: the
+    close, when it became known."""
     exit_time: np.ndarray
     entry_price: np.ndarray
     """Averages, with spread and slippage in them."""
@@ -75,7 +84,7 @@ class Result:
     reasons: np.ndarray
     """int8, shape (n_events,): code of the one reason of each bar, see `rules.REASONS`."""
     position: np.ndarray
-    """Shape (n_events,): held after the bar, in base currency; above 0 long."""
+    """Shape (n_events,): held of the symbol after the bar, in base currency; above 0 long."""
     equity: np.ndarray
     """Shape (n_times,): net, at the closes; the last after closing what was open."""
     trades: Trades
@@ -112,7 +121,7 @@ class Result:
 
     @property
     def exposure(self) -> np.ndarray:
-        """Long and short positions at their last closes, added up; shape (n_times,)."""
+        """What is held of each symbol at its last close, long or short, added up; (n_times,)."""
         worth, found = np.zeros(self.bars.symbol.max(initial=0) + 1), np.zeros(len(self.equity))
         _exposures(self.bars, self.position, worth, found)
         return found
@@ -134,15 +143,15 @@ class Journal(NamedTuple):
     """Room for records of `FLOW`."""
 
 
-def new_journal(n_events: int, n_times: int, n_symbols: int) -> Journal:
-    """Return an empty journal for so many events and moments."""
+def new_journal(n_events: int, n_times: int, n_lots: int) -> Journal:
+    """Return an empty journal for so many events, moments and positions at once."""
     reasons, positions = np.full(n_events, -1, np.int8), np.zeros(n_events)
-    return Journal(reasons, positions, np.zeros(n_times), *room(n_symbols))
+    return Journal(reasons, positions, np.zeros(n_times), *room(n_lots))
 
 
-def room(n_symbols: int) -> tuple[np.recarray, np.recarray]:
+def room(n_lots: int) -> tuple[np.recarray, np.recarray]:
     """Return fresh room for trades and flows."""
-    return records(2 * n_symbols + CHUNK, TRADE), records(1 + CHUNK, FLOW)
+    return records(2 * n_lots + CHUNK, TRADE), records(1 + CHUNK, FLOW)
 
 
 @compiled

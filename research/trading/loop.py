@@ -1,8 +1,9 @@
 """The desk's loop: `scan` takes the desk through moments, many at once or one at a time.
 
-Within one `time`: orders decided at the symbol's previous close fill at the open, in symbol order;
-then stops and takes inside the bars; then marks to the closes and funding; then, at one equity for
-all, decisions in symbol order. A bar without volume fills nothing, neither order nor stop.
+Within one `time`: orders that have arrived are filled, in symbol order; then liquidations, stops
+and takes inside the bars; then marks to the closes and funding; then, at one equity for all,
+decisions in symbol order. A bar without volume fills nothing, neither order nor stop. An account
+whose equity is not above zero at a close is ruined: it leaves what it holds and trades no more.
 """
 
 from typing import Any
@@ -11,17 +12,25 @@ import numpy as np
 
 from research.errors import UserError
 from research.steps import compiled
-from research.trading.account import Book, equity, fund, new_book
-from research.trading.fills import at_open, close
+from research.trading.account import (
+    Book,
+    Venue,
+    equity,
+    fund,
+    look_up,
+    new_book,
+    new_venue,
+)
+from research.trading.fills import Bar, Charge, close, fill, meet
 from research.trading.journal import Bars, Journal, Result, Trades, new_journal, room
+from research.trading.orders import Close, Scale, choose, order, side_by_side
 from research.trading.risk import exit_inside
-from research.trading.rules import END, HOLD, WAITING, Rules, View, decide
-from research.trading.sizing import share
+from research.trading.rules.words import END, WAITING, Rules
 
 
 @compiled
 def scan(
-    book: Book, bars: Bars, rules: Rules, journal: Journal, start: int, t: int
+    book: Book, bars: Bars, rules: Rules, venue: Venue, journal: Journal, start: int, t: int
 ) -> tuple[int, int, int, int]:
     """Take the desk through the moments of `bars` from row `start` on.
 
@@ -33,6 +42,8 @@ def scan(
         A backtest hands in all of them, a live desk those of one moment.
     rules : Rules
         Strategy and costs.
+    venue : Venue
+        Steps of quantity and price, and what is known so far of funding.
     journal : Journal
         Written from event `start` and moment `t` on; its trades and flows from the first.
 
@@ -41,48 +52,64 @@ def scan(
     tuple of int
         The next row and moment, and the numbers of trades and flows written. The row is below
         ``len(bars.time)`` where the room for them might not have lasted: a moment may end two
-        round trips per symbol.
+        round trips per position.
     """
     # arrays by their own names: numba counts references whenever one is taken out of a tuple
-    times, symbols, opens, highs, lows, closes, volumes, forecasts, bins = bars
+    times, openings, symbols, opens, highs, lows, closes, volumes = bars[:8]
+    forecasts, bins, sigmas, spreads, impacts = bars[8:]
     reasons, positions, equities, trades, flows = journal
-    purse, lots, n, count, flow = book.purse[0], book.lots, len(times), 0, 0
+    steps, ticks, purse, lots = venue.lot, venue.tick, book.purse[0], book.lots
+    lanes, n, count, flow = rules.overlap, len(times), 0, 0
     room = len(trades) - 2 * len(lots)
+    look_up(lots, venue)
     while start < n and count <= room and flow < len(flows):
         time, stop = times[start], start + 1
-        opened = time - rules.interval
         while stop < n and times[stop] == time:
             stop += 1
-        for k in range(start, stop):
-            lot = lots[symbols[k]]
-            reasons[k] = -1
-            if opened > lot.seen:  # a gap, whose funding falls on what was held through it
-                fund(purse, lot, lot.seen, opened, rules.funding)
-            if lot.order >= 0 and volumes[k] > 0.0:
-                trades[count].symbol = symbols[k]
-                count += at_open(purse, lots, lot, trades[count], opens[k], opened, rules)
-            elif lot.order >= 0:
-                reasons[k] = WAITING
-        for k in range(start, stop):
-            lot = lots[symbols[k]]
-            if lot.position != 0.0:
-                lot.mark = opens[k]
-                fund(purse, lot, opened, time - 1, rules.funding)
-                reason, price = exit_inside(
-                    lot.position, lot.entry, opens[k], highs[k], lows[k], rules
-                )
-                if reason >= 0 and volumes[k] > 0.0:
-                    reasons[k] = reason
-                    trades[count].symbol = symbols[k]
-                    count += close(purse, lot, trades[count], price, time, reason, rules)
-            lot.mark, lot.seen = closes[k], time
-            fund(purse, lot, time - 1, time, rules.funding)
-            positions[k] = lot.position
+        for lane in range(lanes):
+            for k in range(start, stop):
+                s = symbols[k]
+                lot = lots[s * lanes + lane]
+                lot.said = -1
+                fund(purse, lot, openings[k], venue)  # of a gap: on what was held through it
+                if lot.order >= 0 and volumes[k] > 0.0 and lot.arrival < time:
+                    bar = Bar(time, openings[k], opens[k], highs[k], lows[k], closes[k])
+                    charge = Charge(spreads[k], impacts[k], steps[s], ticks[s])
+                    when, price = meet(lot, bar)
+                    fund(purse, lot, when, venue)
+                    count += fill(purse, lots, lot, trades[count], price, when, charge, rules)
+                elif lot.order >= 0:
+                    lot.said = WAITING
+        for lane in range(lanes):
+            for k in range(start, stop):
+                s = symbols[k]
+                lot = lots[s * lanes + lane]
+                if lot.position != 0.0:
+                    lot.mark = opens[k]
+                    fund(purse, lot, time - 1, venue)
+                    bar = Bar(time, openings[k], opens[k], highs[k], lows[k], closes[k])
+                    reason, price = exit_inside(lot, bar, rules)
+                    if reason >= 0 and volumes[k] > 0.0:
+                        charge = Charge(spreads[k], impacts[k], steps[s], ticks[s])
+                        row = trades[count]
+                        count += leave(purse, lot, row, price, time, reason, charge, rules)
+                lot.mark, lot.seen = closes[k], time
+                fund(purse, lot, time, venue)
+                positions[k] = lot.position if lane == 0 else positions[k] + lot.position
         purse.equity = equities[t] = equity(purse, lots)
+        purse.ruined = 1 if not purse.equity > 0.0 else purse.ruined
         for k in range(start, stop):
-            if reasons[k] < 0:
-                lot, worth = lots[symbols[k]], purse.equity
-                reasons[k] = order(lot, time, forecasts[k], bins[k], worth, len(lots), rules)
+            known = Close(time, forecasts[k], bins[k], purse.equity, purse.ruined)
+            if lanes > 1:
+                scale = Scale(sigmas[k], closes[k], steps[symbols[k]])
+                reasons[k] = side_by_side(lots, symbols[k] * lanes, known, scale, rules)
+                continue
+            lot = lots[symbols[k]]
+            side, reason, target = choose(lot, known, rules)
+            if target != side:
+                scale = Scale(sigmas[k], closes[k], steps[symbols[k]])
+                reason = order(lots, lot, reason, target, known, scale, rules)
+            reasons[k] = reason
         if purse.traded != 0.0 or purse.funding != 0.0:
             write(flows[flow], t, purse)
             flow += 1
@@ -91,19 +118,21 @@ def scan(
 
 
 @compiled
-def order(
-    lot: Any, time: int, forecast: float, bin: int, equity: float, n_symbols: int, rules: Rules
+def leave(
+    purse: Any,
+    lot: Any,
+    row: Any,
+    price: float,
+    time: int,
+    reason: int,
+    charge: Charge,
+    rules: Rules,
 ) -> int:
-    """Decide, and leave an order for the next open where the side wanted is not the side held."""
-    side = 1 if lot.position > 0.0 else -1 if lot.position < 0.0 else 0
-    age = time - lot.since
-    reason, target = decide(View(side, age, lot.rest - time, forecast, bin, equity), rules)
-    if target != side:
-        lot.order, lot.target = reason, target
-        lot.notional = share(equity, n_symbols)
-    elif reason == HOLD and 0 < rules.hold <= age:
-        lot.since = time
-    return reason
+    """Close what is held inside a bar; an order that waits to close it is waited for no more."""
+    lot.said = reason
+    if lot.target == 0:
+        lot.order = -1
+    return close(purse, lot, row, price, time, reason, charge, rules)
 
 
 @compiled
@@ -127,6 +156,12 @@ def run(
     n_symbols: int,
     rules: Rules,
     capital: float,
+    *,
+    opened: np.ndarray | None = None,
+    sigma: np.ndarray | None = None,
+    half_spread: np.ndarray | None = None,
+    impact: np.ndarray | None = None,
+    venue: Venue | None = None,
 ) -> Result:
     """Trade `rules` over stored bars with one account.
 
@@ -139,15 +174,24 @@ def run(
     open, high, low, close, volume : np.ndarray, shape (n_events,)
         The bars.
     forecast : np.ndarray, shape (n_events,)
-        Expected simple return known at the close; NaN where there is none.
+        Expected simple return known at the close, or what the rule trades (see
+        `rules.probability`); NaN where there is none.
     bin : np.ndarray of int, shape (n_events,)
         Quantile bin of the forecast by cut-points known at the close, from 1; 0 where none.
     n_symbols : int
-        Equity is shared by so many: a new position is worth ``equity / n_symbols``.
+        How many there are; the default size of a position is equity over them.
     rules : Rules
         Strategy and costs.
     capital : float
         Cash at the start.
+    opened : np.ndarray of int64, shape (n_events,), optional
+        When each bar opened, likewise. Absent: ``rules.interval`` before its close.
+    sigma : np.ndarray, shape (n_events,), optional
+        Volatility of one bar's simple return, known at the close; not above 0: not known.
+    half_spread, impact : np.ndarray, shape (n_events,), optional
+        What a fill inside the bar pays (see `fills.worsened`). Absent: nothing.
+    venue : Venue, optional
+        Steps of quantity and price, and funding. Absent: any step, and none.
 
     Returns
     -------
@@ -177,36 +221,43 @@ def run(
     >>> result.equity.round(2).tolist(), result.trades.net.round(2).tolist()
     ([1010.0, 1089.0], [79.0])
     """
-    columns = (time_us, symbol, open, high, low, close, volume, forecast, bin)
-    dtypes = (np.int64, np.int64, *(np.float64,) * 6, np.int64)
+    n, time = len(time_us), np.ascontiguousarray(time_us, np.int64)
+    begun = time - rules.interval if opened is None else opened
+    extra = (np.zeros(n) if c is None else c for c in (sigma, half_spread, impact))
+    columns = (time, begun, symbol, open, high, low, close, volume, forecast, bin, *extra)
+    dtypes = (np.int64,) * 3 + (np.float64,) * 6 + (np.int64,) + (np.float64,) * 3
     bars = Bars(*(np.ascontiguousarray(c, d) for c, d in zip(columns, dtypes)))
-    book, parts = new_book(n_symbols, float(capital)), []
-    journal = new_journal(len(bars.time), _checked(bars, n_symbols, capital), n_symbols)
+    n_times, lots = _checked(bars, n_symbols, capital), n_symbols * rules.overlap
+    book, parts = new_book(n_symbols, float(capital), rules.overlap), []
+    journal, asked = new_journal(n, n_times, lots), venue or new_venue(n_symbols)
     start = t = 0
-    while start < len(bars.time):
-        start, t, count, flow = scan(book, bars, rules, journal, start, t)
+    while start < n:
+        start, t, count, flow = scan(book, bars, rules, asked, journal, start, t)
         parts.append((journal.trades[:count], journal.flows[:flow]))
-        journal = Journal(*journal[:3], *room(n_symbols))
-    parts.append(_finish(book, bars, rules, journal))
+        journal = Journal(*journal[:3], *room(lots))
+    parts.append(_finish(book, bars, rules, asked, journal))
     rows, flows = (np.concatenate(chunks) for chunks in zip(*parts))
     trades = Trades(*(np.ascontiguousarray(rows[name]) for name in Trades._fields))
     return Result(float(capital), *journal[:3], trades, flows, bars)
 
 
 def _finish(
-    book: Book, bars: Bars, rules: Rules, journal: Journal
+    book: Book, bars: Bars, rules: Rules, venue: Venue, journal: Journal
 ) -> tuple[np.ndarray, np.ndarray]:
     """Close what is open at the last closes, in the books, with costs, so that trades are whole."""
     n_held = np.count_nonzero(book.lots.position)
     purse, count, k = book.purse[0], 0, len(bars.time)
     while count < n_held:
         k -= 1
-        lot = book.lots[bars.symbol[k]]
-        if lot.position != 0.0:
-            row = journal.trades[count]
-            row.symbol = bars.symbol[k]
-            count += close(purse, lot, row, lot.mark, int(lot.seen), END, rules)
-            journal.reason[k], journal.position[k] = END, 0.0
+        symbol = bars.symbol[k]
+        steps = (float(step[symbol]) for step in (venue.lot, venue.tick))
+        charge = Charge(float(bars.half_spread[k]), float(bars.impact[k]), *steps)
+        for i in range(symbol * rules.overlap, (symbol + 1) * rules.overlap):
+            lot = book.lots[i]
+            if lot.position != 0.0:
+                row = journal.trades[count]
+                count += close(purse, lot, row, lot.mark, int(lot.seen), END, charge, rules)
+                journal.reason[k], journal.position[k] = END, 0.0
     if n_held:
         purse.equity = journal.equity[-1] = equity(purse, book.lots)
         write(journal.flows[0], len(journal.equity) - 1, purse)

@@ -3,16 +3,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.trading.account import (
-    FUNDING_EVERY,
     TRADE,
     Fill,
     equity,
     exposure,
     fund,
+    look_up,
     new_book,
+    new_venue,
     records,
     trade,
 )
+
+from .markets import EIGHT_HOURS, funded
 
 
 class Desk:
@@ -87,17 +90,51 @@ def test_a_reduced_and_refilled_position_averages():
     assert row.exit_price == pytest.approx((5 * 120 + 10 * 130) / 15)
 
 
+def pay(desk, until, venue):
+    look_up(desk.book.lots, venue)
+    fund(desk.purse, desk.lot, until, venue)
+    return desk.purse.funding
+
+
 def test_funding_counts_moments_and_turns_with_the_side():
-    hour = FUNDING_EVERY // 8
     for side, rate, paid in ((1, 0.001, 1.0), (-1, 0.001, -1.0), (1, -0.001, -1.0)):
-        desk = Desk(1_000.0).buy(side * 10, 100)
-        fund(desk.purse, desk.lot, 7 * hour, 8 * hour - 1, rate)
-        assert desk.purse.funding == 0.0
-        fund(desk.purse, desk.lot, 8 * hour - 1, 8 * hour, rate)
-        assert desk.purse.funding == paid
-        fund(desk.purse, desk.lot, 8 * hour, 24 * hour, rate)
-        assert desk.purse.funding == 3 * paid
+        desk, venue = Desk(1_000.0).buy(side * 10, 100), funded(rate, 10 * EIGHT_HOURS)
+        assert pay(desk, EIGHT_HOURS - 1, venue) == 0.0
+        assert pay(desk, EIGHT_HOURS, venue) == paid
+        assert pay(desk, EIGHT_HOURS, venue) == paid  # once
+        assert pay(desk, 3 * EIGHT_HOURS, venue) == 3 * paid
         assert desk.equity_at(100) == 1_000.0 - 3 * paid
+
+
+def test_funding_is_that_of_the_moment_and_of_what_is_held_then():
+    """10 at 100 pay 1 % = 10 at 5; flat at 7; short 5 at 200 receive 2 % = 20 at 9."""
+    venue = new_venue(1, funding=([0, 3], [5, 7, 9], [0.01, 0.5, 0.02]))
+    desk = Desk(1_000.0).buy(10, 100)
+    assert pay(desk, 6, venue) == 10.0
+    desk.buy(-10, 100)
+    assert pay(desk, 8, venue) == 10.0
+    desk.buy(-5, 200)
+    assert pay(desk, 100, venue) == -10.0
+    assert desk.rows[0].funding == 10.0
+    assert desk.equity_at(200) == 1_010.0
+
+
+def test_funding_may_become_known_as_time_goes_by():
+    """A live desk is handed a longer schedule each time; another symbol's grows beside it."""
+    desk = Desk(1_000.0).buy(10, 100)
+    assert pay(desk, 6, new_venue(1)) == 0.0
+    assert pay(desk, 7, new_venue(1, funding=([0, 1], [7], [0.01]))) == 10.0
+    assert pay(desk, 8, new_venue(1, funding=([0, 2], [7, 8], [0.01, 0.02]))) == 30.0
+    book = new_book(2, 1_000.0)
+    book.lots.position[1], book.lots.mark[1] = 1.0, 100.0
+    for first, moment, rate in (
+        ([0, 1, 2], [5, 6], [0.5, 0.01]),
+        ([0, 2, 3], [5, 9, 6], [0.5] * 3),
+    ):
+        venue = new_venue(2, funding=(first, moment, rate))
+        look_up(book.lots, venue)
+        fund(book.purse[0], book.lots[1], 20, venue)
+        assert book.purse[0].funding == 1.0
 
 
 fills = st.tuples(

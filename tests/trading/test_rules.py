@@ -8,16 +8,20 @@ from research.trading.rules import (
     REASONS,
     View,
     decide,
+    follow,
+    probability,
     quantile,
     signal,
     threshold,
     with_costs,
     with_exits,
+    with_limits,
+    with_sizing,
 )
 
 MINUTE = timedelta(minutes=1)
 US = 60_000_000
-FLAT = View(side=0, age=0, rest=0, forecast=0.0, bin=0, equity=1.0)
+FLAT = View(side=0, age=0, rest=0, forecast=0.0, bin=0, ruined=0)
 LONG = FLAT._replace(side=1, age=5 * US)
 SHORT = FLAT._replace(side=-1, age=5 * US)
 
@@ -85,8 +89,8 @@ ENTER = threshold(enter=0.001, leave=0.0005, interval=MINUTE)
         (FLAT._replace(forecast=0.002, rest=1), ENTER, ("resting", 0)),
         (FLAT._replace(forecast=-0.002), ENTER._replace(short=False), ("no_edge", 0)),
         (FLAT._replace(forecast=0.002), ENTER._replace(long=False), ("no_edge", 0)),
-        (FLAT._replace(forecast=0.002, equity=0.0), ENTER, ("risk_halt", 0)),
-        (LONG._replace(equity=-1.0), ENTER, ("risk_halt", 0)),
+        (FLAT._replace(forecast=0.002, ruined=1), ENTER, ("risk_halt", 0)),
+        (LONG._replace(ruined=1), ENTER, ("risk_halt", 0)),
         (LONG, ENTER, ("hold", 1)),
         (LONG._replace(forecast=-0.0005), ENTER, ("hold", 1)),
         (LONG._replace(forecast=-0.0006), ENTER, ("reversal", 0)),
@@ -133,6 +137,62 @@ def test_quantile_decisions(view, rules, found):
     assert reason(view, rules) == found
 
 
+LIKELY = with_exits(probability(enter=0.6, interval=MINUTE), hold=timedelta(minutes=5))
+BESIDE = with_limits(LIKELY, overlap=3)
+
+
+@pytest.mark.parametrize(
+    ("view", "rules", "found"),
+    [
+        (FLAT._replace(forecast=0.6), LIKELY, ("entry", 1)),  # as likely as asked for is enough
+        (FLAT._replace(forecast=-0.6), LIKELY, ("entry", -1)),
+        (FLAT._replace(forecast=0.59), LIKELY, ("no_edge", 0)),
+        (FLAT._replace(forecast=math.nan), LIKELY, ("stale_data", 0)),
+        (FLAT._replace(forecast=-0.6), LIKELY._replace(short=False), ("no_edge", 0)),
+        (LONG._replace(forecast=-0.9, age=5 * US - 1), LIKELY, ("hold", 1)),  # its time first
+        (LONG._replace(forecast=-0.9), LIKELY, ("reversal", -1)),
+        (LONG._replace(forecast=-0.9), LIKELY._replace(cooldown=1), ("reversal", 0)),
+        (LONG._replace(forecast=0.9), LIKELY, ("hold", 1)),
+        (LONG._replace(forecast=0.1), LIKELY, ("horizon", 0)),
+        (LONG._replace(forecast=math.nan), LIKELY, ("horizon", 0)),
+        (LONG._replace(forecast=math.nan, age=1), LIKELY, ("stale_data", 1)),
+        (LONG._replace(forecast=0.9), BESIDE, ("horizon", 0)),  # side by side: no renewal
+        (LONG._replace(forecast=-0.9, age=1), BESIDE, ("hold", 1)),
+        (LONG._replace(bin=1), with_limits(HELD, overlap=2), ("horizon", 0)),
+        (LONG._replace(bin=1, age=1), with_limits(HELD, overlap=2), ("hold", 1)),
+    ],
+)
+def test_probability_decisions(view, rules, found):
+    assert reason(view, rules) == found
+
+
+SIGN = follow(interval=MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("view", "rules", "found"),
+    [
+        (FLAT._replace(forecast=1e-9), SIGN, ("entry", 1)),
+        (FLAT._replace(forecast=-1e-9), SIGN, ("entry", -1)),
+        (FLAT._replace(forecast=-0.0), SIGN, ("no_edge", 0)),
+        (FLAT._replace(forecast=-1.0), SIGN._replace(short=False), ("no_edge", 0)),
+        (LONG._replace(forecast=1e-9), SIGN, ("hold", 1)),
+        (LONG._replace(forecast=0.0), SIGN, ("no_edge", 0)),
+        (LONG._replace(forecast=-1e-9), SIGN, ("reversal", -1)),
+        (LONG._replace(forecast=-1e-9), SIGN._replace(cooldown=1), ("reversal", 0)),
+        (LONG._replace(forecast=-1e-9), SIGN._replace(short=False), ("reversal", 0)),
+        (LONG._replace(forecast=math.nan), SIGN, ("stale_data", 1)),
+        (SHORT._replace(forecast=0.0), SIGN, ("no_edge", 0)),
+    ],
+)
+def test_follow_decisions(view, rules, found):
+    assert reason(view, rules) == found
+
+
+def sized(kind="equal", rules=ENTER, **numbers):
+    return with_sizing(rules, kind, **numbers)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -151,7 +211,25 @@ def test_quantile_decisions(view, rules, found):
         (lambda: with_exits(ENTER, cooldown=-MINUTE), "cooldown: must be at least zero"),
         (lambda: with_exits(ENTER, hold=timedelta(0)), "hold: must be above zero"),
         (lambda: with_costs(ENTER, fee=math.inf), "fee: must be a fraction of price"),
+        (lambda: with_costs(ENTER, fee=math.nan), "fee: must be a fraction of price"),
         (lambda: with_costs(ENTER, slippage=-0.1), "slippage: must be a fraction"),
+        (lambda: with_costs(ENTER, latency=-MINUTE), "latency: must be at least zero"),
+        (lambda: with_costs(ENTER, min_notional=-1.0), "min_notional: must be 0 or above"),
+        (lambda: probability(enter=0.0, interval=MINUTE), "enter must be above 0 and at most 1"),
+        (lambda: probability(enter=1.1, interval=MINUTE), "above 0 and at most 1, found 1.1"),
+        (lambda: follow(side="both", interval=MINUTE), "side 'both': expected one of"),
+        (lambda: with_limits(ENTER, overlap=2), "'quantile' or 'probability' with a hold"),
+        (lambda: with_limits(SIGN, overlap=2), "with any other rule overlap must be 1"),
+        (lambda: with_limits(TOP, overlap=2), "overlap 2: positions side by side need"),
+        (lambda: with_limits(HELD, overlap=0), "overlap: must be 1 or more, found 0"),
+        (lambda: with_limits(HELD, max_positions=0), "max_positions: must be 1 or more"),
+        (lambda: sized("all"), "sizing 'all': expected one of equal, fraction, volatility, stop"),
+        (lambda: sized("stop"), "there is no stop to size by. Set backtest.stop"),
+        (lambda: sized(leverage=0.0), "leverage: must be above 0, found 0.0"),
+        (lambda: sized(max_position=-1.0), "max_position: must be above 0"),
+        (lambda: sized("volatility", risk=0.0), "risk: must be above 0"),
+        (lambda: sized(bars=0), "the horizon must be one bar or more, found 0"),
+        (lambda: sized(leverage=10.0, maintenance=0.1), "below 1 / leverage .0.1., found 0.1"),
     ],
 )
 def test_a_wrong_word_or_number_is_one_clear_line(make, message):

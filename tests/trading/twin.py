@@ -5,60 +5,131 @@ Written from the rules as they are told in the docstrings, not from the code.
 
 import math
 
-EIGHT_HOURS = 8 * 3600 * 1_000_000
+EPS = 1e-6
+KINDS = ("threshold", "quantile", "probability", "follow")
+SIZES = ("equal", "fraction", "volatility", "kelly")
 
 
 class Twin:
-    def __init__(self, n, rules, capital):
-        self.n, self.rules, self.cash = n, rules, capital
-        self.held, self.mark, self.orders, self.rest, self.seen = {}, {}, {}, {}, {}
-        self.trades = []
+    def __init__(self, n, rules, venue, capital):
+        self.n, self.rules, self.venue, self.cash = n, rules, venue, capital
+        self.kind, self.sizing = KINDS[rules.kind], SIZES[rules.sizing]
+        # a place is (symbol, lane)
+        self.places = [(i, lane) for i in range(n) for lane in range(rules.overlap)]
+        self.held, self.orders, self.rest, self.mark = {}, {}, {}, {}
+        self.funded = dict.fromkeys(self.places, -1)
+        self.ruined, self.trades = False, []
+        self.due = [
+            list(zip(venue.moment[a:b].tolist(), venue.rate[a:b].tolist()))
+            for a, b in zip(venue.first[:-1], venue.first[1:])
+        ]
 
     def equity(self):
-        return self.cash + sum(p["q"] * self.mark[i] for i, p in self.held.items())
+        return self.cash + sum(p["q"] * self.mark[place] for place, p in self.held.items())
+
+    def used(self):
+        return sum(abs(p["q"]) * self.mark[place] for place, p in self.held.items())
+
+    def position(self, i):
+        return sum(p["q"] for place, p in self.held.items() if place[0] == i)
+
+    # -- what is wished and how much of it ----------------------------------------------------
 
     def wish(self, e):
-        r = self.rules
-        if r.kind == 0:
-            if e["forecast"] > r.enter and r.long:
-                return 1
-            return -1 if e["forecast"] < -r.enter and r.short else 0
-        if not e["bin"]:
-            return 0
-        if e["bin"] == r.q_long or (not r.exact and e["bin"] > r.q_long):
-            return 1
-        return -1 if e["bin"] == r.q_short or (not r.exact and e["bin"] < r.q_short) else 0
+        r, f = self.rules, e["forecast"]
+        if self.kind == "quantile":
+            b = e["bin"]
+            up = b and (b == r.q_long or (b > r.q_long and not r.exact))
+            down = b and (b == r.q_short or (b < r.q_short and not r.exact))
+            side = 1 if up else -1 if down else 0
+        elif self.kind == "probability":
+            side = 1 if f >= r.enter else -1 if f <= -r.enter else 0
+        else:
+            limit = r.enter if self.kind == "threshold" else 0
+            side = 1 if f > limit else -1 if f < -limit else 0
+        return side if (side > 0 and r.long) or (side < 0 and r.short) else 0
 
-    def pay_funding(self, i, a, b):
-        if i in self.held and self.rules.funding:
-            times = sum(
-                1 for k in range(a // EIGHT_HOURS, b // EIGHT_HOURS + 1) if a < k * EIGHT_HOURS <= b
-            )
-            paid = times * self.rules.funding * self.held[i]["q"] * self.mark[i]
-            self.cash -= paid
-            self.held[i]["funding"] += paid
-            self.flow["funding"] += paid
+    def known(self, e):
+        return e["bin"] > 0 if self.kind == "quantile" else not math.isnan(e["forecast"])
 
-    def deal(self, q, reference):
-        """Cash for a market order of q; returns price, fee and cost of spread."""
+    def ask(self, place, side, e, worth):
+        """Notional, or a word that refuses it."""
         r = self.rules
-        price = reference * (1 + math.copysign(1, q) * (r.half_spread + r.slippage))
-        fee = r.fee * abs(q) * price
+        if self.sizing in ("volatility", "kelly") and not e["sigma"] > 0:
+            return "stale_data"
+        if self.sizing == "equal":
+            share = 1 / len(self.places)
+        elif self.sizing == "fraction":
+            share = r.size
+        else:
+            risk = e["sigma"] * r.root
+            toward = side * e["forecast"]
+            if self.sizing == "volatility":
+                share = r.size / risk
+            elif self.kind == "probability":
+                share = r.size * (toward - (1 - toward)) / risk
+            else:
+                share = r.size * toward / risk**2
+        if not share > 0:
+            return "no_edge"
+        notional = worth * min(share, r.max_position, r.leverage)
+        others = [p for p in self.places if p != place]
+        open_ = [p for p in others if p in self.held or self.orders.get(p, {}).get("side")]
+        stays = sum(
+            abs(self.held[p]["q"]) * self.mark[p]
+            for p in others
+            if p in self.held and p not in self.orders
+        )
+        least = max(r.min_notional, 1e-9 * worth)
+        if r.max_positions and len(open_) >= r.max_positions:
+            return "full"
+        if r.leverage * worth - stays < least:
+            return "full"
+        step = self.venue.lot[place[0]]
+        q = notional / e["close"]
+        if step:
+            q = math.floor(q / step + EPS) * step
+        return "too_small" if q * e["close"] < least else notional
+
+    # -- money --------------------------------------------------------------------------------
+
+    def fund(self, place, until):
+        for moment, rate in self.due[place[0]]:
+            if self.funded[place] < moment <= until and place in self.held:
+                paid = rate * self.held[place]["q"] * self.mark[place]
+                self.cash -= paid
+                self.held[place]["funding"] += paid
+                self.flow["funding"] += paid
+        self.funded[place] = max(until, self.funded[place])
+
+    def price(self, i, side, reference, notional, e):
+        cost = e["half_spread"] + self.rules.slippage + e["impact"] * math.sqrt(notional)
+        price, tick = reference * (1 + side * cost), self.venue.tick[i]
+        if tick:
+            ticks = price / tick
+            price = (math.ceil(ticks - EPS) if side > 0 else math.floor(ticks + EPS)) * tick
+        return max(price, 0.0)
+
+    def deal(self, q, reference, price):
+        """Cash for a market order of q; returns fee and cost of price."""
+        fee = self.rules.fee * abs(q) * price
         self.cash -= q * price + fee
-        cost = abs(q * (price - reference))
+        cost = q * (price - reference)
         for name, value in (("fees", fee), ("slippage", cost), ("traded", abs(q) * price)):
             self.flow[name] += value
-        return price, fee, cost
+        return fee, cost
 
-    def leave(self, i, reference, when, why):
-        p = self.held.pop(i)
-        price, fee, cost = self.deal(-p["q"], reference)
+    def leave(self, place, reference, when, why, e):
+        p = self.held.pop(place)
+        side = 1 if p["q"] > 0 else -1
+        price = self.price(place[0], -side, reference, abs(p["q"]) * reference, e)
+        fee, cost = self.deal(-p["q"], reference, price)
         gross = p["q"] * (reference - p["reference"])
         fees, costs = fee + p["fee"], cost + p["cost"]
         self.trades.append(
             {
-                "symbol": i,
-                "side": 1 if p["q"] > 0 else -1,
+                "symbol": place[0],
+                "side": side,
                 "entry_time": p["entry_time"],
                 "exit_time": when,
                 "entry_price": p["price"],
@@ -73,122 +144,215 @@ class Twin:
                 "exit_reason": why,
             }
         )
-        self.rest[i] = when + self.rules.cooldown
+        self.rest[place] = when + self.rules.cooldown
 
-    def enter(self, i, side, notional, reference, when, why):
-        r = self.rules
-        price = reference * (1 + side * (r.half_spread + r.slippage))
+    def enter(self, place, side, notional, reference, when, why, e):
+        r, i = self.rules, place[0]
+        price = self.price(i, side, reference, notional, e)
+        if price <= 0:
+            return
         worth = self.equity()
-        used = sum(abs(p["q"]) * self.mark[j] for j, p in self.held.items())
-        most = max(worth - used, 0) / (reference + abs(price - reference) + r.fee * price)
-        q = side * min(notional / price, most)
-        if q:
-            price, fee, cost = self.deal(q, reference)
-            self.held[i] = {
-                "q": q,
-                "price": price,
-                "reference": reference,
-                "fee": fee,
-                "cost": cost,
-                "funding": 0.0,
-                "entry_time": when,
-                "clock": when,
-                "why": why,
-            }
-            self.mark[i] = reference
+        room = max(r.leverage * worth - self.used(), 0)
+        most = room / (reference + r.leverage * (abs(price - reference) + r.fee * price))
+        q = min(notional / price, most)
+        if self.venue.lot[i]:
+            q = math.floor(q / self.venue.lot[i] + EPS) * self.venue.lot[i]
+        if q <= 0 or q * reference < max(r.min_notional, 1e-9 * worth):
+            return
+        price = self.price(i, side, reference, min(q * reference, notional), e)
+        fee, cost = self.deal(side * q, reference, price)
+        self.held[place] = {
+            "q": side * q,
+            "price": price,
+            "reference": reference,
+            "fee": fee,
+            "cost": cost,
+            "funding": 0.0,
+            "entry_time": when,
+            "clock": when,
+            "why": why,
+        }
+        self.mark[place] = reference
 
-    def inside(self, i, e):
-        r, p = self.rules, self.held[i]
-        side = 1 if p["q"] > 0 else -1
-        stop, take = p["price"] * (1 - side * r.stop), p["price"] * (1 + side * r.take)
+    # -- one moment ---------------------------------------------------------------------------
+
+    def arrive(self, place, e, said):
+        """Fill the order of a place, if it has arrived."""
+        opened, time = e["opened"], e["time"]
+        self.fund(place, opened)
+        if place not in self.orders:
+            return
+        arrival = self.orders[place]["arrival"]
+        if not e["volume"] or arrival >= time:
+            said[place] = "waiting"
+            return
+        o, when, reference = self.orders.pop(place), opened, e["open"]
+        if arrival > opened:
+            when = arrival
+            reference += (e["close"] - e["open"]) * (arrival - opened) / (time - opened)
+        self.fund(place, when)
+        if place in self.held:
+            self.leave(place, reference, when, o["why"], e)
+        if o["side"] and not self.ruined:
+            why = "entry" if o["why"] == "horizon" else o["why"]
+            self.enter(place, o["side"], o["notional"], reference, when, why, e)
+
+    def inside(self, place, e):
+        r, p = self.rules, self.held[place]
+        side, late = (1 if p["q"] > 0 else -1), p["entry_time"] > e["opened"]
+        begin = p["reference"] if late else e["open"]
         worst, best = (e["low"], e["high"]) if side > 0 else (e["high"], e["low"])
-        if side * (worst - stop) <= 0:
-            gap = side * (e["open"] - stop) < 0
-            return "stop", e["open"] if gap else stop
+        best = e["close"] if late else best
+        broke = p["price"] * (r.liquid_long if side > 0 else r.liquid_short)
+        for word, level in (("liquidation", broke), ("stop", p["price"] * (1 - side * r.stop))):
+            if side * (worst - level) <= 0:
+                return word, begin if side * (begin - level) < 0 else level
+        take = p["price"] * (1 + side * r.take)
         return ("take", take) if side * (best - take) >= 0 else (None, None)
 
     def moment(self, time, events):
-        """Events of one time, in symbol order; returns their reasons and positions."""
-        r = self.rules
+        """Events of one time, in symbol order; returns their reasons."""
         self.flow = {"fees": 0.0, "slippage": 0.0, "funding": 0.0, "traded": 0.0}
-        why = {}
-        began = time - r.interval
-        for i, e in events.items():
-            if i in self.seen and self.seen[i] < began:
-                self.pay_funding(i, self.seen[i], began)
-            if i in self.orders:
-                if not e["volume"]:
-                    why[i] = "waiting"
-                    continue
-                side, notional, reason = self.orders.pop(i)
-                if i in self.held:
-                    self.leave(i, e["open"], began, reason)
-                if side:
-                    self.enter(i, side, notional, e["open"], began, reason)
-        for i, e in events.items():
-            if i in self.held:
-                self.mark[i] = e["open"]
-                self.pay_funding(i, began, time - 1)
-                reason, price = self.inside(i, e)
+        said = {}
+        now = [(i, lane) for lane in range(self.rules.overlap) for i in events]
+        for place in now:
+            self.arrive(place, events[place[0]], said)
+        for place in now:
+            e = events[place[0]]
+            if place in self.held:
+                self.mark[place] = e["open"]
+                self.fund(place, time - 1)
+                reason, price = self.inside(place, e)
                 if reason and e["volume"]:
-                    why[i] = reason
-                    self.leave(i, price, time, reason)
-        for i, e in events.items():
-            self.mark[i], self.seen[i] = e["close"], time
-            self.pay_funding(i, time - 1, time)
+                    said[place] = reason
+                    self.leave(place, price, time, reason, e)
+                    if not self.orders.get(place, {"side": 1})["side"]:
+                        del self.orders[place]
+            self.mark[place] = e["close"]
+            self.fund(place, time)
         worth = self.equity()
-        for i, e in events.items():
-            if i not in why:
-                why[i] = self.decide(i, e, time, worth)
+        self.ruined = self.ruined or worth <= 0
+        return {i: self.close(i, e, time, worth, said) for i, e in events.items()}
+
+    def close(self, i, e, time, worth, said):
+        places = [place for place in self.places if place[0] == i]
+        if len(places) == 1:
+            return self.alone(places[0], e, time, worth, said)
+        return self.together(places, e, time, worth, said)
+
+    def send(self, place, why, side, notional, time):
+        arrival = time + self.rules.latency
+        self.orders[place] = {"why": why, "side": side, "notional": notional, "arrival": arrival}
         return why
 
-    def decide(self, i, e, time, worth):
-        r, wish = self.rules, self.wish(e)
-        known = e["bin"] > 0 if r.kind else not math.isnan(e["forecast"])
-        p = self.held.get(i)
-        share = max(worth, 0) / self.n
+    def empty(self, rest, e):
+        """Why there is no entry, or which side it takes."""
+        if self.ruined:
+            return "risk_halt"
+        if rest:
+            return "resting"
+        if not self.known(e):
+            return "stale_data"
+        return self.wish(e) or "no_edge"
 
-        def send(side, reason):
-            self.orders[i] = (side, share, reason)
-            return reason
-
-        if worth <= 0:
-            return send(0, "risk_halt") if p else "risk_halt"
+    def alone(self, place, e, time, worth, said):
+        r, p = self.rules, self.held.get(place)
+        if place in said:
+            return said[place]
         if p is None:
-            if self.rest.get(i, time) > time:
-                return "resting"
-            if not known:
-                return "stale_data"
-            return send(wish, "entry") if wish else "no_edge"
-        side = 1 if p["q"] > 0 else -1
-        opposite = side * e["forecast"] < -r.leave if r.kind == 0 else wish == -side
-        if opposite:
-            return send(wish if wish == -side and not r.cooldown else 0, "reversal")
-        if r.hold and time - p["clock"] >= r.hold:
-            if wish != side:
-                return send(0, "horizon")
+            side = self.empty(self.rest.get(place, time) > time, e)
+            asked = self.ask(place, side, e, worth) if isinstance(side, int) else side
+            return asked if isinstance(asked, str) else self.send(place, "entry", side, asked, time)
+        if self.ruined:
+            return self.send(place, "risk_halt", 0, 0, time)
+        side, wish, known = (1 if p["q"] > 0 else -1), self.wish(e), self.known(e)
+        over = bool(r.hold) and time - p["clock"] >= r.hold
+        against = {
+            "threshold": side * e["forecast"] < -r.leave,
+            "quantile": wish == -side,
+            "probability": over and wish == -side,
+            "follow": side * e["forecast"] < 0,
+        }[self.kind]
+        if against:
+            asked = "no"
+            if wish == -side and not r.cooldown:
+                asked = self.ask(place, wish, e, worth)
+            if isinstance(asked, str):
+                return self.send(place, "reversal", 0, 0, time)
+            return self.send(place, "reversal", wish, asked, time)
+        if over and wish != side:
+            return self.send(place, "horizon", 0, 0, time)
+        if self.kind == "quantile" and not r.hold and not wish:
+            return self.send(place, "no_edge" if known else "stale_data", 0, 0, time)
+        if self.kind == "follow" and known and not wish:
+            return self.send(place, "no_edge", 0, 0, time)
+        if over and known:
             p["clock"] = time
-        if r.kind and not r.hold and not wish:
-            return send(0, "no_edge" if known else "stale_data")
         return "hold" if known else "stale_data"
 
+    def together(self, places, e, time, worth, said):
+        """Several places of one symbol: exits first, then one entry; the first reason told."""
+        r, gone, seats = self.rules, [], []
+        told = [said[p] for p in places if p in said and said[p] != "waiting"]
+        exits, held = [], False
+        for place in places:
+            p = self.held.get(place)
+            if place in said:
+                exits += [said[place]] if said[place] != "waiting" else []
+            elif p is None:
+                seats.append(place)
+            elif self.ruined or time - p["clock"] >= r.hold:
+                exits.append(
+                    self.send(place, "risk_halt" if self.ruined else "horizon", 0, 0, time)
+                )
+                gone.append(place)
+            else:
+                held = True
+        assert set(told) <= set(exits)
+        rest = any(self.rest.get(place, time) > time for place in places)
+        side, seat = self.empty(rest, e), next(iter(gone + seats), None)
+        refusal = side
+        if isinstance(side, int):
+            refusal = None
+            if seat is not None and not (gone and r.cooldown):
+                asked = self.ask(seat, side, e, worth)
+                if not isinstance(asked, str):
+                    self.send(seat, "horizon" if seat in gone else "entry", side, asked, time)
+                    return "entry"
+                refusal = asked
+        if exits:
+            return exits[0]
+        if "waiting" in [said.get(p) for p in places]:
+            return "waiting"
+        if refusal in ("full", "too_small"):
+            return refusal
+        if held:
+            return "risk_halt" if self.ruined else "hold" if self.known(e) else "stale_data"
+        return refusal
 
-def play(arrays, n, rules, capital):
+
+def play(arrays, n, rules, venue, capital, extra=None):
     """Run the twin; returns reasons, positions, a table per time, trades."""
     names = ("time", "symbol", "open", "high", "low", "close", "volume", "forecast", "bin")
     events = [dict(zip(names, (x.item() for x in row))) for row in zip(*arrays)]
-    twin = Twin(n, rules, capital)
+    for k, e in enumerate(events):
+        e["opened"] = e["time"] - rules.interval
+        for name in ("sigma", "half_spread", "impact"):
+            e[name] = float(extra[name][k]) if extra else 0.0
+    twin = Twin(n, rules, venue, capital)
     reasons, positions, curve = [], [], []
     for time in sorted({e["time"] for e in events}):
         now = {e["symbol"]: e for e in events if e["time"] == time}
         why = twin.moment(time, now)
         reasons += [why[i] for i in now]
-        positions += [twin.held[i]["q"] if i in twin.held else 0.0 for i in now]
-        curve.append({"time": time, "equity": twin.equity(), **twin.flow})
+        positions += [twin.position(i) for i in now]
+        marked = twin.cash + sum(p["q"] * twin.mark[place] for place, p in twin.held.items())
+        curve.append({"time": time, "equity": marked, **twin.flow})
     last = {e["symbol"]: k for k, e in enumerate(events)}
-    for i in sorted(twin.held, key=lambda j: -last[j]):
-        twin.leave(i, twin.mark[i], events[last[i]]["time"], "end")
-        reasons[last[i]], positions[last[i]] = "end", 0.0
+    for place in sorted(twin.held, key=lambda p: (-last[p[0]], p[1])):
+        k = last[place[0]]
+        twin.leave(place, twin.mark[place], events[k]["time"], "end", events[k])
+        reasons[k], positions[k] = "end", 0.0
     if curve:
         curve[-1] = {"time": events[-1]["time"], "equity": twin.equity(), **twin.flow}
     return reasons, positions, curve, twin.trades

@@ -1,0 +1,179 @@
+"""What a fill pays, bar by bar: half-spread, impact, funding and the venue's filters.
+
+The desk knows arrays alone; this is where a study's costs become numbers for each bar and symbol.
+Nothing here looks at the bar it charges or at any later one.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from research import datasets
+from research.charges.books import half_spreads, hour_multiples
+from research.charges.schedule import Schedule, funding
+from research.errors import UserError, nearest
+from research.study import Study
+
+__all__ = [
+    "Schedule",
+    "columns",
+    "filters",
+    "funding",
+    "half_spreads",
+    "hour_multiples",
+    "round_trip",
+]
+
+DAY = timedelta(days=1)
+
+
+def round_trip(study: Study) -> float:
+    """Return what entering and leaving a position costs on average, as a fraction of price.
+
+    Fees, half-spread and slippage of both sides, the half-spread averaged over symbols and hours.
+    Impact is left out, for it depends on the size of the order, and so is funding, which depends
+    on the time in the position.
+
+    Examples
+    --------
+    >>> from research.study import Study
+    >>> plain = {"costs.fee": "4 bps", "costs.half_spread": "1 bps", "costs.slippage": 0.0}
+    >>> round(round_trip(Study().with_options(plain)), 12)
+    0.001
+    """
+    costs = study.costs
+    stated = costs.half_spread
+    if isinstance(stated, dict):
+        symbols = datasets.symbols(study) or sorted(stated)
+        stated = float(np.mean(_per_symbol(stated, symbols, "costs.half_spread")))
+    return 2 * (costs.charged + stated * float(np.mean(costs.hours)) + costs.slippage)
+
+
+def columns(study: Study, bars: pl.DataFrame) -> pl.DataFrame:
+    r"""Return what a fill inside each bar pays for crossing the spread and for its own size.
+
+    .. math:: impact = k \, \sigma_{day} / \sqrt{Q_{day}}, \qquad
+       \sigma_{day}^2 = \sum \ln^2 (c_i / c_{i-1})
+
+    An order of notional N pays ``half_spread + impact * sqrt(N)`` as a fraction of price: the
+    square-root law, by which an order as large as the day's volume pays `costs.impact` daily
+    volatilities.
+
+    Parameters
+    ----------
+    study : Study
+        Its `costs.half_spread`, `costs.hours` and `costs.impact`.
+    bars : pl.DataFrame
+        As `schema.BARS`. A bar without `quote_volume` counts volume times close.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``symbol, time, half_spread, impact``, one row per bar in the order of `bars`.
+        `half_spread` is a fraction, that of the UTC hour in which the bar opened. `impact` is a
+        fraction per square root of quote currency; 0 where it is not known: in a symbol's first
+        day, and after a day in which nothing was traded.
+
+    Raises
+    ------
+    UserError
+        If `costs.half_spread` is stated by symbol and leaves one out.
+
+    Notes
+    -----
+    The day of a bar is the 1,440 minutes that ended when it opened: the bar itself is not in it.
+    The square-root law after Toth et al. (2011), Anomalous price impact and the critical nature
+    of liquidity in financial markets. Physical Review X 1, 021006.
+    """
+    costs, symbols = study.costs, bars["symbol"].unique().sort().to_list()
+    spread = _per_symbol(costs.half_spread, symbols, "costs.half_spread")
+    hours = np.asarray(costs.hours)[bars["open_time"].dt.hour().to_numpy()]
+    code = bars["symbol"].replace_strict(symbols, range(len(symbols)), return_dtype=pl.Int64)
+    impact = np.zeros(bars.height)
+    if costs.impact:
+        for s in range(len(symbols)):
+            mine = np.flatnonzero(code.to_numpy() == s)
+            impact[mine] = costs.impact * _cost_of_size(bars[mine])
+    return bars.select(
+        "symbol",
+        "time",
+        half_spread=pl.Series(spread[code.to_numpy()] * hours),
+        impact=pl.Series(impact),
+    )
+
+
+def _cost_of_size(bars: pl.DataFrame) -> np.ndarray:
+    """Daily volatility over the root of daily volume, before each bar of one symbol; 0: unknown."""
+    micros = bars.select(pl.col("open_time", "time").dt.epoch("us"))
+    opened, known = (micros[name].to_numpy() for name in ("open_time", "time"))
+    since = opened - DAY // timedelta(microseconds=1)
+    begin, end = (np.searchsorted(known, at, side="right") for at in (since, opened))
+    before = pl.col("close").shift(1).fill_null(pl.col("open"))
+    quote = pl.coalesce("quote_volume", pl.col("volume") * pl.col("close"))
+    moved = bars.select((pl.col("close") / before).log() ** 2).to_series().to_numpy()
+    variance = _window_sums(moved, begin, end)
+    traded = _window_sums(bars.select(quote.fill_null(0.0)).to_series().to_numpy(), begin, end)
+    found = (since >= opened[0]) & (traded > 0)
+    return np.where(found, np.sqrt(variance / np.where(found, traded, 1.0)), 0.0)
+
+
+def _window_sums(values: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Sum ``values[begin:end]`` of every pair, each afresh.
+
+    A running sum would carry rounding from bars that left long ago: the same bar would then cost
+    something else in a longer history.
+    """
+    edges = np.column_stack([begin, end]).ravel()
+    sums = np.add.reduceat(np.append(values, 0.0), edges)[::2]
+    return np.where(begin < end, sums, 0.0)
+
+
+def filters(study: Study, symbols: list[str]) -> dict[str, Any]:
+    """Return the venue's filters on orders.
+
+    Parameters
+    ----------
+    study : Study
+        Its `costs.lot`, `costs.tick` and `costs.min_notional`.
+    symbols : list of str
+        In the order in which the desk numbers them.
+
+    Returns
+    -------
+    dict
+        `lot` (base currency) and `tick` (price), float64 arrays of one number per symbol, 0 for
+        none; `min_notional`, a number in quote currency.
+
+    Raises
+    ------
+    UserError
+        If a filter is stated by symbol and leaves one out.
+
+    Examples
+    --------
+    >>> from research.study import Study
+    >>> filters(Study().with_options({"costs.lot": {"A": 0.1, "B": 1}}), ["B", "A"])["lot"]
+    array([1. , 0.1])
+    """
+    costs = study.costs
+    return {
+        "lot": _per_symbol(costs.lot, symbols, "costs.lot"),
+        "tick": _per_symbol(costs.tick, symbols, "costs.tick"),
+        "min_notional": costs.min_notional,
+    }
+
+
+def _per_symbol(stated: float | dict[str, float], symbols: list[str], key: str) -> np.ndarray:
+    if not isinstance(stated, dict):
+        return np.full(len(symbols), float(stated))
+    for symbol in symbols:
+        if symbol not in stated:
+            raise UserError(
+                f"{key}: {symbol!r} is not named.{nearest(symbol, list(stated))} Named are "
+                f"{', '.join(stated)}; name every symbol of the study, or state one number for all."
+            )
+    return np.array([stated[symbol] for symbol in symbols], dtype=np.float64)

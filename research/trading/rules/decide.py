@@ -1,0 +1,92 @@
+"""The one decision: what is known of a position and its forecast in, a reason and a side out."""
+
+import math
+
+from research.steps import compiled
+from research.trading.rules.words import (
+    ENTRY,
+    FOLLOW,
+    HOLD,
+    HORIZON,
+    NO_EDGE,
+    PROBABILITY,
+    QUANTILE,
+    RESTING,
+    REVERSAL,
+    RISK_HALT,
+    STALE_DATA,
+    THRESHOLD,
+    Rules,
+    View,
+)
+
+
+@compiled
+def decide(view: View, rules: Rules) -> tuple[int, int]:
+    """Decide one position at one close: why, and the side wanted from the next open on.
+
+    The tests run in order of priority; the first reason that holds is the one.
+    """
+    if view.ruined:
+        return RISK_HALT, 0
+    wish = signal(view.forecast, view.bin, rules)
+    known = view.bin > 0 if rules.kind == QUANTILE else not math.isnan(view.forecast)
+    if view.side != 0:
+        return _stay_or_leave(view, wish, known, rules)
+    if view.rest > 0:
+        return RESTING, 0
+    if not known:
+        return STALE_DATA, 0
+    if wish != 0:
+        return ENTRY, wish
+    return NO_EDGE, 0
+
+
+@compiled
+def signal(forecast: float, bin: int, rules: Rules) -> int:
+    """Say which side the forecast or its bin speaks for: -1, 0 or 1."""
+    if rules.kind == THRESHOLD or rules.kind == FOLLOW:  # follow: beyond an `enter` of zero
+        if rules.long and forecast > rules.enter:
+            return 1
+        return -1 if rules.short and forecast < -rules.enter else 0
+    if rules.kind == PROBABILITY:
+        if rules.long and forecast >= rules.enter:
+            return 1
+        return -1 if rules.short and forecast <= -rules.enter else 0
+    if bin <= 0:
+        return 0
+    if bin == rules.q_long or (bin > rules.q_long and not rules.exact):
+        return 1
+    return -1 if bin == rules.q_short or (bin < rules.q_short and not rules.exact) else 0
+
+
+@compiled
+def _stay_or_leave(view: View, wish: int, known: bool, rules: Rules) -> tuple[int, int]:
+    over = 0 < rules.hold <= view.age
+    if rules.overlap > 1:  # each position for itself: out when its time is over
+        if over:
+            return HORIZON, 0
+    else:
+        if _against(view, wish, over, rules):
+            return REVERSAL, wish if wish == -view.side and rules.cooldown == 0 else 0
+        if over and wish != view.side:
+            return HORIZON, 0
+        if wish == 0 and _lapses(rules, known):
+            return NO_EDGE if known else STALE_DATA, 0
+    return HOLD if known else STALE_DATA, view.side
+
+
+@compiled
+def _against(view: View, wish: int, over: bool, rules: Rules) -> bool:
+    """Whether the close speaks against the side held; false where the forecast is NaN."""
+    if rules.kind == THRESHOLD or rules.kind == FOLLOW:
+        return view.side * view.forecast < -rules.leave
+    return wish == -view.side and (over or rules.kind == QUANTILE)
+
+
+@compiled
+def _lapses(rules: Rules, known: bool) -> bool:
+    """Whether a position ends where nothing speaks for its side any more."""
+    if rules.kind == FOLLOW:
+        return known
+    return rules.kind == QUANTILE and rules.hold == 0

@@ -1,0 +1,123 @@
+"""The words of a rule: reasons and their codes, the numbers of a strategy, what a decision sees."""
+
+import math
+from typing import NamedTuple
+
+THRESHOLD, QUANTILE, PROBABILITY, FOLLOW = range(4)
+"""Kinds of rule."""
+
+EQUAL, FRACTION, VOLATILITY, KELLY = range(4)
+"""Kinds of size; from `VOLATILITY` on a size needs sigma."""
+
+REASONS = (
+    "no_edge",
+    "entry",
+    "hold",
+    "reversal",
+    "horizon",
+    "stop",
+    "take",
+    "resting",
+    "stale_data",
+    "waiting",
+    "risk_halt",
+    "end",
+    "full",
+    "too_small",
+    "liquidation",
+)
+"""What a bar's decision can be, at the position of its code."""
+
+(
+    NO_EDGE,
+    ENTRY,
+    HOLD,
+    REVERSAL,
+    HORIZON,
+    STOP,
+    TAKE,
+    RESTING,
+    STALE_DATA,
+    WAITING,
+    RISK_HALT,
+    END,
+    FULL,
+    TOO_SMALL,
+    LIQUIDATION,
+) = range(len(REASONS))
+
+SIDES = ("auto", "long", "short", "longshort")
+FORMS = ("threshold", "exact")
+
+
+class Rules(NamedTuple):
+    """A strategy in numbers; made by `threshold` and its siblings, fixed for a run."""
+
+    kind: int
+    """`THRESHOLD`, `QUANTILE`, `PROBABILITY` or `FOLLOW`."""
+    interval: int
+    """Length of a bar, in microseconds."""
+    long: bool = True
+    short: bool = True
+    enter: float = 0.0
+    """Expected return above which, or probability from which on, a position is opened."""
+    leave: float = 0.0
+    """Opposite expected return beyond which one is closed."""
+    q_long: int = 0
+    """Lowest bin that is bought; above the number of bins: none."""
+    q_short: int = 0
+    """Highest bin that is sold short; 0: none."""
+    exact: bool = False
+    """Trade `q_long` and `q_short` alone, not the bins beyond them."""
+    hold: int = 0
+    """Longest time in position, in microseconds; 0: no limit."""
+    stop: float = math.inf
+    """Loss, as a fraction of the entry price, at which the position is closed inside a bar."""
+    take: float = math.inf
+    """Gain, as a fraction of the entry price, at which the position is closed inside a bar."""
+    cooldown: int = 0
+    """Time after an exit without a new entry, in microseconds."""
+    fee: float = 0.0
+    """Per side, as a fraction of the traded notional."""
+    slippage: float = 0.0
+    """Per side, as a fraction of price."""
+    latency: int = 0
+    """From a decision to its fill, in microseconds."""
+    min_notional: float = 0.0
+    """Smallest entry, in quote currency."""
+    overlap: int = 1
+    """Positions of one symbol that may be held at once."""
+    max_positions: int = 0
+    """Positions of all symbols that may be held at once; 0: no limit."""
+    sizing: int = EQUAL
+    """`EQUAL`, `FRACTION`, `VOLATILITY` or `KELLY`."""
+    size: float = 1.0
+    """Share of equity (`FRACTION`), share of equity at risk (`VOLATILITY`), share of the Kelly bet
+    (`KELLY`)."""
+    root: float = 1.0
+    """Square root of the bars in the horizon: sigma of a bar times it is sigma of the horizon."""
+    max_position: float = math.inf
+    """Largest position, as a share of equity."""
+    leverage: float = 1.0
+    """Most that all positions together are worth, in multiples of equity."""
+    liquid_long: float = 0.0
+    """A long is liquidated at this multiple of its entry price; 0: never."""
+    liquid_short: float = math.inf
+    """A short is liquidated at this multiple of its entry price; infinity: never."""
+
+
+class View(NamedTuple):
+    """All that the decision about one position may know at one close."""
+
+    side: int
+    """-1 short, 0 flat, 1 long."""
+    age: int
+    """Time in position since the entry (or since `hold` was last renewed), in microseconds."""
+    rest: int
+    """Time left until a new entry is allowed, in microseconds; not above 0: allowed."""
+    forecast: float
+    """Expected simple return, or signed probability; NaN: not known."""
+    bin: int
+    """Quantile bin, 1 is the lowest; 0: not known."""
+    ruined: int
+    """1 from the moment on at which equity was no longer above zero, for good."""

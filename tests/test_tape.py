@@ -1,0 +1,276 @@
+"""From tables to the desk: what of a study, of bars and of forecasts the desk is told."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from research import schema, study, tape
+from research.errors import UserError
+from research.trading.rules import REASONS
+from research.trading.rules.words import EQUAL, FOLLOW, FRACTION, KELLY, PROBABILITY
+
+START = datetime(2025, 3, 1, 7, 50, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+N = 40
+
+
+def made(options=None, **more):
+    plain = {"labels.horizon": "5 min", "costs.fee": "4 bps", "costs.slippage": 0.0}
+    return study.Study().with_options({**plain, **(options or {}), **more})
+
+
+def bars(symbols=("A", "B"), n=N, seed=0):
+    rng = np.random.default_rng(seed)
+    parts = []
+    for symbol in symbols:
+        close = 100 * np.exp(np.cumsum(rng.normal(0, 0.002, n)))
+        opened = pl.datetime_range(START, START + (n - 1) * MINUTE, MINUTE, eager=True)
+        open_ = np.concatenate([[100.0], close[:-1]])
+        parts.append(
+            pl.DataFrame(
+                {
+                    "symbol": [symbol] * n,
+                    "time": opened + MINUTE,
+                    "open_time": opened,
+                    "open": open_,
+                    "high": np.maximum(open_, close) * 1.001,
+                    "low": np.minimum(open_, close) * 0.999,
+                    "close": close,
+                    "volume": np.full(n, 50.0),
+                    "quote_volume": 50 * close,
+                }
+            )
+        )
+    return pl.concat(parts)
+
+
+def forecasts(source, start=10, seed=1, **columns):
+    rng = np.random.default_rng(seed)
+    rows = source.filter(pl.int_range(pl.len()).over("symbol") >= start)
+    return rows.select(
+        "symbol",
+        "time",
+        forecast=pl.Series(rng.normal(0, 0.002, rows.height)),
+        sigma=pl.Series(rng.uniform(0.001, 0.003, rows.height)),
+        y=pl.lit(None, pl.Float64),
+        known_at=pl.col("time") + 5 * MINUTE,
+        fold=pl.lit("f"),
+        model=pl.lit("m"),
+        **columns,
+    )
+
+
+def chances(source, seed=2):
+    made = forecasts(source, start=0)
+    p = np.random.default_rng(seed).dirichlet([1, 1, 1], made.height)
+    return made.with_columns(*(pl.Series(name, p[:, i]) for i, name in enumerate(schema.CLASSES)))
+
+
+SIGNED = {"backtest.rule": "probability"}
+
+
+def test_the_tape_begins_with_the_first_forecast_and_says_all_that_is_known():
+    source = bars()
+    given = forecasts(source).filter(pl.col("time") != START + 20 * MINUTE)
+    laid = tape.lay(made(), source, given)
+    assert laid.symbols == ["A", "B"]
+    assert laid.table["time"].min() == int((START + 11 * MINUTE).timestamp() * 1e6)
+    assert (laid.table["time"] - laid.table["opened"] == 60_000_000).all()
+    row = laid.table.filter(time=int((START + 20 * MINUTE).timestamp() * 1e6), code=1)
+    assert row["forecast"].is_nan().all()
+    assert row["sigma"].is_nan().all()
+    joined = given.sort("time", "symbol")
+    known = laid.table.filter(pl.col("forecast").is_not_nan())
+    for name in ("forecast", "sigma"):
+        assert known[name].to_list() == joined[name].to_list()
+
+
+def test_costs_are_those_of_symbol_and_hour():
+    hours = [1.0] * 24
+    hours[8] = 3.0
+    options = {"costs.half_spread": {"A": 0.0001, "B": 0.0002}, "costs.hours": hours}
+    laid = tape.lay(made(options), bars(), forecasts(bars(), start=0)).table
+    first = laid.filter(pl.col("opened") < int(START.replace(hour=8, minute=0).timestamp() * 1e6))
+    later = laid.filter(~pl.col("opened").is_in(first["opened"].implode()))
+    for table, times in ((first, 1), (later, 3)):
+        assert table.filter(code=0)["half_spread"].to_numpy() == pytest.approx(0.0001 * times)
+        assert table.filter(code=1)["half_spread"].to_numpy() == pytest.approx(0.0002 * times)
+
+
+def test_a_rule_of_probabilities_is_told_that_of_the_likeliest_class():
+    rows = {
+        (0.2, 0.3, 0.5): 0.5,
+        (0.6, 0.3, 0.1): -0.6,
+        (0.2, 0.6, 0.2): 0.0,
+        (0.4, 0.2, 0.4): 0.0,  # two as likely as each other
+        (0.1, 0.45, 0.45): 0.0,
+        (0.45, 0.45, 0.1): 0.0,
+        (None, None, None): np.nan,
+    }
+    source = bars(("A",), n=len(rows))
+    p = dict(zip(schema.CLASSES, zip(*rows)))
+    given = forecasts(source, start=0).with_columns(
+        pl.Series(name, column, dtype=pl.Float64) for name, column in p.items()
+    )
+    laid = tape.lay(made(SIGNED), source, given)
+    np.testing.assert_array_equal(laid.table["forecast"].to_numpy(), list(rows.values()))
+    plain = tape.lay(made(), source, given)
+    assert plain.table["forecast"].to_list() == given["forecast"].to_list()
+
+
+def test_a_rule_of_probabilities_needs_them():
+    with pytest.raises(UserError, match=r"no 'p_down'\. Choose a model") as found:
+        tape.lay(made(SIGNED), bars(), forecasts(bars()))
+    assert "\n" not in str(found.value)
+
+
+def test_each_kind_of_rule_holds_as_its_study_says():
+    horizon, no = 5 * 60_000_000, 0
+    for rule, hold in (
+        ("threshold", no),
+        ("follow", no),
+        ("quantile", horizon),
+        ("probability", horizon),
+    ):
+        assert tape.rules(made({"backtest.rule": rule})).hold == hold
+    assert tape.rules(made({"backtest.hold": "9 min"})).hold == 9 * 60_000_000
+    assert tape.rules(made(SIGNED)).enter == 0.5
+    assert tape.rules(made({**SIGNED, "backtest.enter_probability": 0.6})).enter == 0.6
+    assert tape.rules(made({"backtest.rule": "follow"})).kind == FOLLOW
+    assert tape.rules(made(SIGNED)).kind == PROBABILITY
+    assert tape.rules(made()).enter == pytest.approx(0.0008)  # the round trip
+
+
+def test_sizes_and_costs_of_the_study_reach_the_desk():
+    options = {
+        "sizing.kind": "kelly",
+        "sizing.kelly": 0.5,
+        "sizing.max_position": 0.4,
+        "sizing.leverage": 4,
+        "costs.latency": "90 s",
+        "costs.min_notional": 5,
+        "backtest.max_positions": 3,
+    }
+    found = tape.rules(made(options))
+    assert (found.sizing, found.size, found.root**2) == (KELLY, 0.5, pytest.approx(5))
+    assert (found.max_position, found.leverage, found.max_positions) == (0.4, 4.0, 3)
+    assert (found.latency, found.min_notional, found.fee) == (90_000_000, 5.0, 0.0004)
+    assert found.liquid_long == pytest.approx(0.75 / 0.996)
+    stopped = tape.rules(made({"sizing.kind": "stop", "backtest.stop": "1 %"}))
+    assert (stopped.sizing, stopped.size) == (FRACTION, 0.5)
+    assert tape.rules(made()).sizing == EQUAL
+
+
+@pytest.mark.parametrize("rule", ["threshold", "quantile", "probability", "follow"])
+def test_a_spot_market_is_only_held_long(rule):
+    options = {"data.market": "spot", "backtest.rule": rule}
+    found = tape.rules(made(options))
+    assert (found.long, found.short, found.liquid_short) == (True, False, np.inf)
+    assert tape.rules(made({**options, "backtest.side": "long"})) == found
+    for side in ("short", "longshort"):
+        with pytest.raises(UserError, match="a spot market can only be held long") as caught:
+            tape.rules(made({**options, "backtest.side": side}))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizing.kind": "stop"}, "Set backtest.stop"),
+        ({"backtest.overlap": 3}, "'quantile' or 'probability' with a hold"),
+        ({"backtest.overlap": 3, "backtest.rule": "follow"}, "overlap must be 1"),
+        ({"sizing.leverage": 100, "sizing.maintenance": "2 %"}, "liquidated as soon as"),
+    ],
+)
+def test_what_cannot_go_together_is_one_clear_line(options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        tape.rules(made(options))
+    assert "\n" not in str(caught.value)
+
+
+def key(options=None, given=None):
+    chosen, source = made(options), bars()
+    laid = tape.lay(chosen, source, chances(source) if given is None else given)
+    return tape.parts(laid, tape.rules(chosen), 1_000.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"costs.fee": "5 bps"},
+        {"costs.half_spread": "1 bps"},
+        {"costs.slippage": "1 bps"},
+        {"costs.latency": "1 s"},
+        {"costs.funding": "1 bps"},
+        {"costs.lot": 0.1},
+        {"costs.tick": 0.1},
+        {"costs.min_notional": 3},
+        {"backtest.rule": "probability"},
+        {"backtest.rule": "probability", "backtest.overlap": 2},
+        {"backtest.max_positions": 2},
+        {"backtest.stop": "1 %"},
+        {"sizing.kind": "fraction"},
+        {"sizing.leverage": 2},
+        {"sizing.maintenance": "1 %", "sizing.leverage": 2},
+        {"data.market": "spot"},
+    ],
+    ids=str,
+)
+def test_all_that_decides_a_backtest_is_in_its_key(options):
+    assert key() == key()
+    assert key() != key(options)
+
+
+def test_impact_and_sigma_are_in_the_key_too():
+    source = bars(n=2 * 24 * 60, seed=3)
+    given = forecasts(source, start=36 * 60)
+    a, b = (tape.lay(made(o), source, given) for o in ({}, {"costs.impact": 1.0}))
+    assert b.table["impact"].min() > 0
+    rule = tape.rules(made())
+    assert tape.parts(a, rule, 1.0) != tape.parts(b, rule, 1.0)
+    other = given.with_columns(sigma=pl.col("sigma") * 2)
+    assert tape.parts(tape.lay(made(), source, other), rule, 1.0) != tape.parts(a, rule, 1.0)
+
+
+def test_play_tables_and_judgement_agree():
+    chosen = made(
+        {
+            **SIGNED,
+            "backtest.overlap": 3,
+            "backtest.enter_probability": 0.4,
+            "sizing.kind": "fraction",
+            "costs.half_spread": "1 bps",
+            "costs.funding": "1 %",
+        }
+    )
+    source = bars(n=400)
+    laid, rule = tape.lay(chosen, source, chances(source)), tape.rules(chosen)
+    stored = tape.tables(laid, laid.play(rule, capital=1_000.0))
+    gained = stored["equity"]["equity"][-1] - 1_000
+    assert stored["trades"].height > 50
+    assert stored["trades"]["net"].sum() == pytest.approx(gained, abs=1e-9)
+    assert stored["trades"]["funding"].abs().sum() > 0
+    assert set(stored["reasons"]["reason"]) <= set(REASONS)
+    assert stored["reasons"].height == laid.table.height
+    found = tape.judge(laid, rule, capital=1_000.0, stored=stored)
+    at = found.fee_sweep.filter(pl.col("fee") == rule.fee)
+    assert at["net_return"].item() == pytest.approx(gained / 1_000)
+
+
+def test_buy_and_hold_goes_beside_any_rule():
+    chosen = made({**SIGNED, "sizing.kind": "kelly", "sizing.leverage": 5})
+    laid = tape.lay(chosen, bars(), chances(bars())).always(1.0)
+    found = laid.play(tape.hold_forever(chosen), capital=1_000.0)
+    assert len(found.trades.net) == 2
+    assert found.position[-4:-2] @ [100, 100] == pytest.approx(1_000, rel=0.1)
+
+
+def test_funding_is_paid_at_eight():
+    chosen = made({"costs.funding": "1 %", "costs.fee": 0.0})
+    laid = tape.lay(chosen, bars(("A",)), forecasts(bars(("A",)), start=0)).always(1.0)
+    found = laid.play(tape.hold_forever(chosen), capital=1_000.0)
+    paid = np.flatnonzero(found.funding)
+    assert found.time[paid].tolist() == [int(START.replace(hour=8, minute=0).timestamp() * 1e6)]
+    assert found.funding[paid].item() == pytest.approx(0.01 * found.exposure[paid].item())
