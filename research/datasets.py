@@ -1,11 +1,12 @@
 """Where a study's bars lie in the store, and how they get there.
 
 Files and simulations are named by their content and brought in when first asked for. Only
-`download` reaches the network.
+`download` reaches the network, for Binance and Polygon.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,8 +34,13 @@ class Dataset:
     @property
     def lineage(self) -> str:
         """The data that trials are counted on; files keep theirs when days are added to them."""
-        name = self.market.rpartition("-")[0] if self.venue == "files" else self.market
-        return f"{self.venue}/{name}"
+        named = self.venue in ("files", "polygon") and self.market.rpartition("-")[0]
+        return f"{self.venue}/{named or self.market}"
+
+    @property
+    def sparse(self) -> bool:
+        """Whether an absent minute is one in which nothing was traded: a fact of the format."""
+        return self.venue == "polygon"
 
     def where(self) -> dict[str, Any]:
         """As the store's functions take it."""
@@ -47,11 +53,31 @@ def dataset(study: Study) -> Dataset:
         return Dataset(study.data.venue, study.data.market, MINUTE)
     if study.data.source == "simulated":
         return Dataset("simulated", cards.digest(_simulation(study)), MINUTE)
-    from research.sources import files
+    if study.data.source == "polygon" and not study.data.path:
+        return Dataset("polygon", "spot", MINUTE)
+    return _of_files(study)
 
-    path = source_path(study)
-    made_of = [files.fingerprint(path), cards.code("sources/files", "bars")]
-    return Dataset("files", f"{path.stem}-{cards.digest(made_of)}", files.interval(path))
+
+def _of_files(study: Study) -> Dataset:
+    from research.sources import files, polygon
+
+    path, code = source_path(study), cards.code(f"sources/{study.data.source}", "bars")
+    if study.data.source == "files":
+        made_of = cards.digest([files.fingerprint(path), code])
+        return Dataset("files", f"{path.stem}-{made_of}", files.interval(path))
+    # a day's file holds hundreds of pairs, so only those asked for are brought in
+    made_of = cards.digest([polygon.fingerprint(path), code, symbols(study)])
+    return Dataset("polygon", f"{path.stem}-{made_of}", MINUTE)
+
+
+def symbols(study: Study) -> list[str] | None:
+    """Return the symbols a study names, as the store writes them; None for all there are."""
+    named = study.data.symbols
+    if named is None or study.data.source != "polygon":
+        return named
+    from research.sources import polygon
+
+    return list(dict.fromkeys(map(polygon.symbol, named)))
 
 
 def _simulation(study: Study) -> dict[str, Any]:
@@ -66,27 +92,37 @@ def source_path(study: Study) -> Path:
 
 
 def acquire(study: Study, *, progress: Progress | None = None) -> Dataset:
-    """Bring files or a simulation into the store, once; Binance is `download`'s to fetch."""
+    """Bring files or a simulation into the store, once; a venue's are `download`'s to fetch."""
     place = dataset(study)
-    if study.data.source == "binance" or lake.is_complete(**place.where()):
+    if _is_fetched(study) or lake.is_complete(**place.where()):
         return place
     # two notebooks may want the same bars at once: the second waits and finds them
     with atomic.only_one(f"import-{place.venue}-{place.market}", wait=True):
         if not lake.is_complete(**place.where()):
-            raw = _read_source(study, place, progress)
-            table, quality = bar_room.clean(raw, interval=place.interval, name=place.lineage)
-            lake.write(table, quality, **place.where())
+            for raw in _read_source(study, place, progress):
+                _save(place, raw)
             lake.mark_complete(**place.where())
     return place
 
 
-def _read_source(study: Study, place: Dataset, progress: Progress | None) -> pl.DataFrame:
+def _is_fetched(study: Study) -> bool:
+    """Tell whether a study's bars come over the network."""
+    data = study.data
+    return data.source == "binance" or (data.source == "polygon" and not data.path)
+
+
+def _read_source(study: Study, place: Dataset, progress: Progress | None) -> Iterator[pl.DataFrame]:
+    """Yield raw bars in pieces that fit into memory."""
     if study.data.source == "simulated":
-        return _market(study).bars
-    from research.sources import files
+        yield _market(study).bars
+        return
+    from research.sources import files, polygon
 
     path = source_path(study)
-    return files.history(path, symbols=None, interval=place.interval, progress=progress)
+    if study.data.source == "polygon":
+        yield from polygon.read(path, symbols=symbols(study), progress=progress)
+    else:
+        yield files.history(path, symbols=None, interval=place.interval, progress=progress)
 
 
 def _market(study: Study) -> Any:
@@ -95,13 +131,116 @@ def _market(study: Study) -> Any:
     return simulated.market(**dict(study.simulated))
 
 
-def download(study: Study, *, progress: Progress | None = None) -> Any:
-    """Fetch what is missing from Binance, or bring another source in.
+def load(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
+    """Return a study's bars at the study's interval, from the store.
 
     Parameters
     ----------
     study : Study
-        With ``data.source = "binance"`` its `data.symbols` and `data.start` say what to fetch.
+        Its `data` says which.
+    progress : callable, optional
+        Takes (done, total, label).
+
+    Returns
+    -------
+    pl.DataFrame
+        As `schema.BARS`; without rows where the store holds none of the span. A longer bar of
+        Polygon is made of the minutes that were traded in; see ``bars.resample(sparse=True)``.
+
+    Raises
+    ------
+    UserError
+        If the study asks for volume or dollar bars, which the stages cannot take yet.
+    """
+    place, data = acquire(study, progress=progress), study.data
+    if data.bars != "time":
+        raise UserError(
+            f"study {study.name}: data.bars={data.bars} has no way through features and labels "
+            "yet: they count bars on a clock. Take data.bars=time; in a cell, "
+            "datasets.traded(study) returns the bars."
+        )
+    if place.interval == data.interval:
+        return _stored(study, place, data.start, data.end)
+    if not place.sparse:
+        return bar_room.resample(_stored(study, place, data.start, data.end), data.interval)
+    # a bucket that the span cuts would look like one with few trades: whole days first
+    start, end = data.start and _midnight(data.start), data.end and _midnight(data.end, days=1)
+    longer = bar_room.resample(_stored(study, place, start, end), data.interval, sparse=True)
+    inside = (pl.col("open_time") >= pl.lit(data.start)) if data.start else pl.lit(True)
+    return longer.filter(inside, pl.col("time") <= pl.lit(data.end) if data.end else pl.lit(True))
+
+
+def _stored(study: Study, place: Dataset, start: Any, end: Any) -> pl.DataFrame:
+    return lake.load(**place.where(), symbols=symbols(study), start=start, end=end)
+
+
+def _midnight(moment: datetime, *, days: int = 0) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=days)
+
+
+def traded(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
+    """Return a study's volume or dollar bars, made of its stored minutes, and keep them.
+
+    Parameters
+    ----------
+    study : Study
+        Its `data.bars` is ``volume`` or ``dollar``. Without `data.bar_size`, each symbol's size is
+        what makes its bars last `data.interval` on average over its first day, and no bar is made
+        of that day.
+    progress : callable, optional
+        Takes (done, total, label).
+
+    Returns
+    -------
+    pl.DataFrame
+        As `bars.volume_bars` makes them.
+
+    Raises
+    ------
+    UserError
+        If `data.bars` is ``time``, nothing is stored, or a symbol has no size.
+
+    Examples
+    --------
+    >>> from research import study
+    >>> traded(study.read("demo"))
+    Traceback (most recent call last):
+    research.errors.UserError: study demo: data.bars is time. Say volume or dollar ...
+    """
+    data, kind = study.data, study.data.bars
+    if kind == "time":
+        raise UserError(
+            f"study {study.name}: data.bars is time. Say volume or dollar to get traded bars."
+        )
+    place = acquire(study, progress=progress)
+    minutes = _stored(study, place, data.start, data.end)
+    parts = {
+        "bars": cards.fingerprint(minutes),
+        "kind": kind,
+        "size": data.bar_size,
+        "interval": str(data.interval),
+        "code": cards.code("bars"),
+    }
+
+    def build(_: Path) -> tables.Tables:
+        size, source = data.bar_size, minutes
+        if size is None:
+            size = dict(bar_room.typical_size(minutes, data.interval, kind=kind))
+            source = bar_room.after_first_day(minutes)
+        made = bar_room.volume_bars(source, size, kind=kind, sparse=place.sparse)
+        return {"table": made}
+
+    return tables.keep("traded", parts, build)["table"]
+
+
+def download(study: Study, *, progress: Progress | None = None) -> Any:
+    """Fetch what is missing from Binance or Polygon, or bring another source in.
+
+    Parameters
+    ----------
+    study : Study
+        With ``data.source = "binance"``, or ``"polygon"`` without a path, its `data.symbols` and
+        `data.start` say what to fetch.
     progress : callable, optional
         Takes (done, total, label).
 
@@ -113,42 +252,47 @@ def download(study: Study, *, progress: Progress | None = None) -> Any:
     Raises
     ------
     UserError
-        If symbols or start are not named, or the venue cannot be reached.
+        If symbols or start are not named, there are no credentials for Polygon, or the venue
+        cannot be reached.
     """
-    if study.data.source != "binance":
+    if not _is_fetched(study):
         return acquire(study, progress=progress)
-    from research.sources import binance
-
     data, place = study.data, dataset(study)
     if not data.symbols or not data.start:
+        like = "X:BTC-USD,X:ETH-USD" if data.source == "polygon" else "BTCUSDT,ETHUSDT"
         raise UserError(
             f"study {study.name}: say what to download, as in "
-            f"./run download {study.name} --symbols BTCUSDT,ETHUSDT -o data.start=2025-01-01"
+            f"./run download {study.name} --symbols {like} -o data.start=2025-01-01"
         )
-    return binance.download(
-        data.symbols,
-        start=data.start,
-        end=data.end or datetime.now(UTC),
-        interval=place.interval,
-        market=data.market,
-        archive=data.archive,
-        rest=data.rest,
-        cache=atomic.data_root() / "cache" / "binance",
-        have=lambda symbol, month: lake.opened(symbol, month, **place.where()),
-        save=lambda symbol, month, raw: _save(place, raw),
-        progress=progress,
-    )
+    wish: dict[str, Any] = {
+        "start": data.start,
+        "end": data.end or datetime.now(UTC),
+        "cache": atomic.data_root() / "cache" / data.source,
+        "have": lambda symbol, month: lake.opened(symbol, month, **place.where()),
+        "save": lambda symbol, month, raw: _save(place, raw),
+        "progress": progress,
+    }
+    if data.source == "polygon":
+        from research.sources import polygon
+
+        return polygon.download(data.symbols, endpoint=data.flat_files, **wish)
+    from research.sources import binance
+
+    wish |= {"interval": place.interval, "market": data.market}
+    return binance.download(data.symbols, archive=data.archive, rest=data.rest, **wish)
 
 
 def _save(place: Dataset, raw: pl.DataFrame) -> None:
-    table, quality = bar_room.clean(raw, interval=place.interval, name=place.lineage)
+    table, quality = bar_room.clean(
+        raw, interval=place.interval, name=place.lineage, sparse=place.sparse
+    )
     lake.write(table, quality, **place.where())
 
 
 def quality(study: Study) -> pl.DataFrame:
     """Return what was found wrong with the bars, per symbol and day."""
     place, data = acquire(study), study.data
-    chosen: dict[str, Any] = {"symbols": data.symbols, "start": data.start, "end": data.end}
+    chosen: dict[str, Any] = {"symbols": symbols(study), "start": data.start, "end": data.end}
     kept = lake.load(**place.where(), **chosen)
     return bar_room.recount(lake.quality(**place.where(), **chosen), kept, place.interval)
 

@@ -57,6 +57,7 @@ def counts(quality):
 minutes_of_two_days = st.sets(st.integers(0, 2880), min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(minutes_of_two_days, st.data())
 def test_order_and_repetition_change_no_bar_and_are_counted(minutes, data):
     rows = klines(sorted(minutes)) + klines(sorted(minutes), symbol="ETHUSDT")
@@ -79,6 +80,7 @@ def test_order_and_repetition_change_no_bar_and_are_counted(minutes, data):
     assert found["missing_minutes"] == 2 * (max(minutes) - min(minutes) + 1 - len(minutes))
 
 
+@settings(deadline=None)
 @given(minutes_of_two_days)
 def test_missing_bars_are_counted_on_their_day(minutes):
     _, quality = clean(klines(sorted(minutes)))
@@ -180,22 +182,25 @@ def slow_resample(rows, minutes):
     def bucket(row):
         return row["symbol"], (row["open_time"] - MIDNIGHT) // (minutes * MINUTE)
 
-    for (symbol, _), group in groupby(rows, key=bucket):
+    for _, group in groupby(rows, key=bucket):
         parts = list(group)
-        if len(parts) < minutes:
-            continue
-        yield {
-            "symbol": symbol,
-            "time": parts[-1]["open_time"] + MINUTE,
-            "open_time": parts[0]["open_time"],
-            "open": parts[0]["open"],
-            "high": max(part["high"] for part in parts),
-            "low": min(part["low"] for part in parts),
-            "close": parts[-1]["close"],
-            **{c: slow_sum(parts, c) for c in ("volume", "quote_volume", "trades")},
-            "taker_buy_volume": None,
-            "taker_buy_quote_volume": None,
-        }
+        if len(parts) == minutes:
+            yield folded(parts)
+
+
+def folded(parts):
+    return {
+        "symbol": parts[0]["symbol"],
+        "time": parts[-1]["open_time"] + MINUTE,
+        "open_time": parts[0]["open_time"],
+        "open": parts[0]["open"],
+        "high": max(part["high"] for part in parts),
+        "low": min(part["low"] for part in parts),
+        "close": parts[-1]["close"],
+        **{c: slow_sum(parts, c) for c in ("volume", "quote_volume", "trades")},
+        "taker_buy_volume": None,
+        "taker_buy_quote_volume": None,
+    }
 
 
 def slow_sum(parts, column):
@@ -205,7 +210,7 @@ def slow_sum(parts, column):
     return total
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(0, 1500),
     st.integers(1, 400),
@@ -227,6 +232,65 @@ def test_resampling_equals_its_slow_twin_bit_for_bit(start, length, minutes, ext
     check(found, BARS, "bars")
 
 
+def slow_sparse(rows, minutes):
+    """Fold what there is of each bucket, where every day it touches has a row of some symbol."""
+    days = {row["open_time"].date() for row in rows}
+    step = minutes * MINUTE
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+
+    def bucket(row):
+        return row["symbol"], epoch + (row["open_time"] - epoch) // step * step
+
+    for (_, start), group in groupby(rows, key=bucket):
+        parts = list(group)
+        touched = {(start + minute * MINUTE).date() for minute in range(minutes)}
+        if touched <= days:
+            yield folded(parts) | {"open_time": start, "time": start + step}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    minutes_of_two_days, minutes_of_two_days, st.sampled_from([5, 60, 1440, 2880]), st.booleans()
+)
+def test_sparse_buckets_are_made_of_what_was_traded(one, other, minutes, extras):
+    rows = klines(sorted(one), extras=extras) + klines(
+        sorted(other), symbol="ETHUSDT", extras=extras
+    )
+    rows[len(rows) // 3]["quote_volume"] = None
+    table, _ = bars.clean(frame(rows), interval=MINUTE, name="bars", sparse=True)
+    expected = pl.DataFrame(list(slow_sparse(rows, minutes)), schema=BARS)
+    found = bars.resample(table, minutes * MINUTE, sparse=True)
+    assert_frame_equal(found, expected, check_exact=True)
+    check(found, BARS, "bars")
+
+
+def test_where_nothing_is_absent_both_readings_agree():
+    table, _ = clean(klines(range(2880)) + klines(range(2880), symbol="ETHUSDT"))
+    for minutes in (5, 60, 240, 1440):
+        assert_frame_equal(
+            bars.resample(table, minutes * MINUTE),
+            bars.resample(table, minutes * MINUTE, sparse=True),
+            check_exact=True,
+        )
+
+
+def test_a_sparse_bucket_over_an_unknown_day_is_left_out():
+    table, _ = clean(klines([10, 1440 + 10, 3 * 1440 + 10]))
+    two_days = bars.resample(table, 2880 * MINUTE, sparse=True)
+    epoch_days = [(t - datetime(1970, 1, 1, tzinfo=UTC)).days for t in two_days["open_time"]]
+    assert len(epoch_days) <= 1 and all(day % 2 == 0 for day in epoch_days)
+    assert bars.resample(table, 1440 * MINUTE, sparse=True).height == 3
+    assert bars.resample(table, 60 * MINUTE).is_empty()
+    assert bars.resample(table.clear(), 60 * MINUTE, sparse=True).is_empty()
+
+
+def test_thin_rows_of_a_sparse_source_are_minutes_all_the_same():
+    thin = frame(klines(range(0, 60 * 120, 60)))
+    table, quality = bars.clean(thin, interval=MINUTE, name="bars", sparse=True)
+    assert table.height == 120
+    assert bars.coverage(quality)["missing_minutes"] == 119 * 59
+
+
 def test_resampling_to_hours_by_way_of_five_minutes_keeps_the_prices():
     table, _ = clean(klines(range(17, 600)))
     five = bars.resample(table, 5 * MINUTE)
@@ -242,6 +306,7 @@ def test_resampling_by_no_multiple_is_refused():
     assert bars.resample(five.clear(), 7 * MINUTE).is_empty()
 
 
+@settings(deadline=None)
 @given(minutes_of_two_days, minutes_of_two_days)
 def test_segments_count_gaps_within_a_symbol(one, other):
     table, _ = clean(klines(sorted(one)) + klines(sorted(other), symbol="ETHUSDT"))
@@ -254,7 +319,7 @@ def test_segments_count_gaps_within_a_symbol(one, other):
     assert bars.segments(table, MINUTE).to_list() == expected
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(st.sampled_from([1, 7, 60, 1440, 3 * 1440]), st.integers(0, 4000), st.integers(0, 9000))
 def test_slots_equal_a_walk_over_the_grid(length, start, more):
     first = -(-start // length) * length

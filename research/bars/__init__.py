@@ -1,4 +1,4 @@
-"""Klines as a venue hands them out to gap-checked bars; resampling; runs without a gap.
+"""Klines as a venue hands them out to gap-checked bars; longer bars; runs without a gap.
 
 Nothing is repaired here: a row that cannot be a bar is refused with its name, a row that repeats
 or misses the grid is left out and counted, and an absent bar stays absent.
@@ -12,12 +12,23 @@ from typing import Any
 import polars as pl
 
 from research.bars.resampling import resample
+from research.bars.volume import after_first_day, typical_size, volume_bars
 from research.schema import BARS, EXTRAS, PRICES, TIME, TableError, check
 from research.units import show
 
 RAW: dict[str, Any] = {column: dtype for column, dtype in BARS.items() if column != "time"}
 COUNTS = ("rows", "missing", "zero_volume", "duplicates", "revised", "off_grid", "unsorted")
-__all__ = ["clean", "coverage", "recount", "resample", "segments", "slots"]
+__all__ = [
+    "after_first_day",
+    "clean",
+    "coverage",
+    "recount",
+    "resample",
+    "segments",
+    "slots",
+    "typical_size",
+    "volume_bars",
+]
 QUALITY: dict[str, Any] = {"symbol": pl.String, "day": pl.Date} | dict.fromkeys(COUNTS, pl.Int64)
 
 _DAY = 86_400_000_000
@@ -27,7 +38,7 @@ _ENOUGH = 100
 
 
 def clean(
-    raw: pl.DataFrame, *, interval: timedelta, name: str
+    raw: pl.DataFrame, *, interval: timedelta, name: str, sparse: bool = False
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Sort raw klines into bars, and count per symbol and day what was wrong with them.
 
@@ -41,6 +52,9 @@ def clean(
         Length of a bar; open times are multiples of it, counted from 1970-01-01 UTC.
     name : str
         How errors call the table.
+    sparse : bool
+        Whether the source writes no row for a bar without trades, so that a thin market's rows
+        may all be further apart than `interval`.
 
     Returns
     -------
@@ -75,7 +89,7 @@ def clean(
     rows = _typed(raw, name)
     _check_values(rows, name)
     rows = _marked(rows, interval)
-    _check_interval(rows, interval, name)
+    _check_interval(rows, interval, name, sparse)
     _check_revised(rows, name)
     bars = rows.filter("kept").with_columns(time=pl.col("open_time") + interval).select(list(BARS))
     counted = rows.group_by("symbol", pl.col("open_time").dt.date().alias("day")).agg(
@@ -184,7 +198,7 @@ def _check_revised(rows: pl.DataFrame, name: str) -> None:
         )
 
 
-def _check_interval(rows: pl.DataFrame, interval: timedelta, name: str) -> None:
+def _check_interval(rows: pl.DataFrame, interval: timedelta, name: str, sparse: bool) -> None:
     """Bars of another length must not pass as bars of this one."""
     off = int(rows["off_grid"].sum())
     if 2 * off > rows.height:
@@ -194,6 +208,8 @@ def _check_interval(rows: pl.DataFrame, interval: timedelta, name: str) -> None:
             f"first {first['symbol']} {first['open_time']:%Y-%m-%d %H:%M:%S}Z. "
             "Say the interval the bars have."
         )
+    if sparse:
+        return
     kept = rows.filter("kept")
     gaps = (
         kept["open_time"]
@@ -318,7 +334,8 @@ def coverage(quality: pl.DataFrame) -> dict[str, int]:
     -------
     dict of str to int
         rows, missing_minutes (bars absent inside each symbol's own span; minutes for one-minute
-        bars), zero_volume_bars, duplicates, revised, off_grid, unsorted.
+        bars; of a sparse source also those in which nothing was traded), zero_volume_bars,
+        duplicates, revised, off_grid, unsorted.
 
     Examples
     --------

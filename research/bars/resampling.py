@@ -7,14 +7,18 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from research.bars.gathering import changes, gathered, known_days
 from research.errors import UserError
-from research.schema import BARS, EXTRAS, TableError, check
+from research.schema import BARS, EXTRAS, TIME, TableError, check
 from research.units import show
 
+_DAY = 86_400_000_000
 
-def resample(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
+
+def resample(bars: pl.DataFrame, interval: timedelta, *, sparse: bool = False) -> pl.DataFrame:
     """Gather bars into longer ones, each labelled by its close and made of all its parts.
 
     Parameters
@@ -23,13 +27,18 @@ def resample(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
         `schema.BARS`, sorted by (symbol, time), all of one length.
     interval : timedelta
         Length of the bars returned; a multiple of the length of `bars`.
+    sparse : bool
+        Whether a part is absent because nothing was traded in it: Polygon writes no row for such
+        a minute. Never so for Binance, where an absent part is one that nobody knows.
 
     Returns
     -------
     pl.DataFrame, shape (n_longer, 12)
         `schema.BARS`. Buckets start at multiples of `interval` from 1970-01-01 UTC (midnight, for
         all that divide a day). A bucket with an absent part, at an end or at a gap, is left out.
-        A sum over parts of which one is null is null.
+        A sum over parts of which one is null is null. With `sparse`, a bucket is made of the parts
+        it has; it is left out if it has none (it had no price), or reaches into a UTC day on which
+        no symbol of `bars` has a row (that day's trades are not known).
 
     Raises
     ------
@@ -41,7 +50,9 @@ def resample(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
     Notes
     -----
     The bar labelled t knows bars up to and including t. Sums run through the parts in their
-    order, so a bucket has the same bits whichever rows stand around it.
+    order, so a bucket has the same bits whichever rows stand around it. With `sparse`, the bars
+    handed in must hold whole UTC days: cut a span out of the result, not out of the parts, for a
+    bucket that was cut looks like one with few trades.
 
     Examples
     --------
@@ -67,10 +78,27 @@ def resample(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
             f"Ask for a multiple, such as {show(5 * length)}."
         )
     step = interval // timedelta(microseconds=1)
+    if sparse:
+        return _of_known_days(bars, step)
     bucket = pl.col("open_time").to_physical() // step
     run = pl.struct("symbol", bucket).rle_id()
     whole = bars.filter(pl.len().over(run) == parts)
     return _gathered(whole, parts)
+
+
+def _of_known_days(bars: pl.DataFrame, step: int) -> pl.DataFrame:
+    """Fold what there is of each bucket, where all days that the bucket touches are known."""
+    opened = bars["open_time"].to_physical().to_numpy()
+    bucket, symbol = opened // step * step, bars["symbol"].rle_id().to_numpy()
+    begins = changes(symbol, bucket)
+    days, _ = known_days(bars)
+    known, starts = np.unique(days), bucket[begins]
+    first, last = starts // _DAY, (starts + step - 1) // _DAY
+    there = np.searchsorted(known, last, "right") - np.searchsorted(known, first)
+    keep = there == last - first + 1
+    table = gathered(bars, begins, keep)
+    opens = pl.Series("open_time", starts[keep]).cast(TIME)
+    return table.with_columns(opens, (opens + timedelta(microseconds=step)).alias("time"))
 
 
 def _length(bars: pl.DataFrame) -> timedelta | None:
