@@ -1,11 +1,13 @@
-"""Fifty rolling retrains through the house against the bare sum of ``lgb.train`` calls.
+"""A walk-forward through the house against the bare sum of its ``lgb.train`` calls.
 
-    python benchmarks/retrain.py [--days 14] [--pairs 10]
+    python benchmarks/retrain.py [--days 14] [--pairs 10]    # 50 daily retrains, the spine's trees
+    python benchmarks/retrain.py --folds 300 [--pairs 3] [--gate s1]    # S1, every 15 minutes
 
-Two ratios, CPU seconds, one thread, interleaved pairs. `retrains`: choosing rows, fitting by the
-contract, card and model on disk, against ``lgb.train`` on arrays that lie ready; the claim is at
-most 1.05. `walk-forward`: all of `models.out_of_sample`, joins and forecasts too, against
-``lgb.train`` and ``booster.predict`` on ready arrays. Forecasts of all three must be equal.
+One thread, interleaved pairs, the order alternating. House: all of `models.out_of_sample` (joins,
+cuts, fits, cards and models on disk, forecasts, and the gate's evidence). Peer: ``lgb.train`` with
+the same settings and the same judge on arrays that lie ready. The claim is a ratio of at most 1.05
+to these fits alone; what forecasting costs beside them is shown too. Forecasts must be equal. A
+year of S1's retraining is ``--folds 35040``, a campaign: the last line says how long.
 """
 
 import argparse
@@ -14,155 +16,227 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import lightgbm as lgb
 import numpy as np
 import polars as pl
 
 from research import models, schema
+from research.models.rank import correlation, ranks
 from research.validation import Folds, walk_forward
 
-FOLDS, COLUMNS, HORIZON, ROUNDS = 50, 18, 10, 200
+HORIZON, YEAR = 10, 365 * 96
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 START = datetime(2025, 1, 1, tzinfo=UTC)
-SETTINGS = {"rounds": ROUNDS, "early_stopping": 0}
-PARAMS = {  # the same, in LightGBM's words
-    "objective": "regression",
-    "verbosity": -1,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_col_wise": True,
-    "seed": 1,
-    "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 500,
-    "feature_fraction": 0.8,
+SPINE = {"columns": 18, "params": {"rounds": 200, "early_stopping": 0}}
+S1 = {
+    "columns": 19,
+    "params": {
+        "rounds": 1000,
+        "early_stopping": 100,
+        "boosting": "goss",
+        "learning_rate": 0.03,
+        "num_leaves": 64,
+        "max_depth": 8,
+        "min_data_in_leaf": 20,
+        "feature_fraction": 1.0,
+    },
 }
 
 
-def market(days: int, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
-    """One symbol's features and labels, with a weak linear edge in the first column."""
-    rng, rows = np.random.default_rng(seed), days * 1440
-    columns = [f"f{k}" for k in range(COLUMNS)]
-    inputs = rng.normal(size=(rows, COLUMNS))
+class Ready(NamedTuple):
+    """One fold's arrays."""
+
+    X: np.ndarray
+    y: np.ndarray
+    early: tuple[np.ndarray, np.ndarray] | None
+    later: np.ndarray
+    scale: np.ndarray
+
+
+class Cost(NamedTuple):
+    """Seconds of the processor and of the clock."""
+
+    cpu: float
+    wall: float
+
+
+def now() -> Cost:
+    """Read both clocks."""
+    return Cost(time.process_time(), time.perf_counter())
+
+
+def since(began: Cost) -> Cost:
+    """Return what has gone by."""
+    return Cost(*(after - before for after, before in zip(now(), began)))
+
+
+def market(rows: int, columns: int, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One symbol's features and labels by the minute, with a weak edge in the first column."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(size=(rows, columns))
     sigma = 0.0008 * np.exp(rng.normal(0, 0.3, rows))
     y = sigma * np.sqrt(HORIZON) * (0.06 * inputs[:, 0] + rng.standard_t(4, rows))
     moments = np.datetime64("2025-01-01T00:00", "us") + np.arange(1, rows + 1) * 60_000_000
     time_ = pl.Series("time", moments).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     key = pl.DataFrame({"symbol": pl.Series(["A"] * rows), "time": time_})
     features = key.with_columns(
-        pl.Series("sigma", sigma), *(pl.Series(c, inputs[:, k]) for k, c in enumerate(columns))
+        pl.Series("sigma", sigma), *(pl.Series(f"f{k}", inputs[:, k]) for k in range(columns))
     )
     labels = key.with_columns((time_ + HORIZON * MINUTE).alias("known_at"), pl.Series("y", y))
-    return features, labels.head(rows - HORIZON), columns
-
-
-def target(rows: pl.DataFrame) -> np.ndarray:
-    """Volatility-scaled returns, cut at 3, as `out_of_sample` learns them."""
-    return np.clip(rows["y"].to_numpy() / (rows["sigma"].to_numpy() * np.sqrt(HORIZON)), -3, 3)
+    return features, labels.head(rows - HORIZON)
 
 
 def windows(
-    rows: pl.DataFrame, y: np.ndarray, folds: Folds, columns: list[str]
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Training inputs and targets, test inputs and scale of every fold, as arrays."""
+    features: pl.DataFrame, labels: pl.DataFrame, folds: Folds, *, held: bool
+) -> list[Ready]:
+    """Return every fold's arrays, cut by the masks of `validation`; targets as the house's."""
+    rows = features.join(labels, on=schema.KEY, how="left", maintain_order="left")
     scale = rows["sigma"].to_numpy() * np.sqrt(HORIZON)
-    X = rows.select(columns).to_numpy()
-    masks = [(fold.train(rows).to_numpy(), fold.test(rows).to_numpy()) for fold in folds]
-    return [(X[train], y[train], X[test], scale[test]) for train, test in masks]
+    y, found = np.clip(rows["y"].to_numpy() / scale, -3, 3), []
+    values = rows.select(c for c in rows.columns if c.startswith("f")).to_numpy()
+    for fold in folds:
+        span = pl.Series([fold.train_start, fold.test_end], dtype=schema.TIME)
+        first, last = rows["time"].search_sorted(span)
+        near = rows[first:last]
+        fit, late = fold.inner(near, 0.2) if held else (fold.train(near), None)
+        train, test = (first + mask.arg_true().to_numpy() for mask in (fit, fold.test(near)))
+        early = None
+        if late is not None:
+            kept = first + late.arg_true().to_numpy()
+            early = values[kept], y[kept]
+        found.append(Ready(values[train], y[train], early, values[test], scale[test]))
+    return found
 
 
-def bare(ready: list, params: dict) -> tuple[float, float, np.ndarray]:
-    """CPU seconds of the ``lgb.train`` calls, of the forecasts, and the forecasts."""
-    train, predict, found = 0.0, 0.0, []
-    for X, y, later, scale in ready:
-        began = time.process_time()
-        booster = lgb.train(params, lgb.Dataset(X, y), ROUNDS)
-        trained = time.process_time()
-        found.append(booster.predict(later, num_threads=1) * scale)
-        train, predict = train + trained - began, predict + time.process_time() - trained
+def bare(ready: list[Ready], params: dict) -> tuple[Cost, Cost, np.ndarray]:
+    """Return what the ``lgb.train`` calls cost, what forecasting does, and the forecasts."""
+    train, predict, found = Cost(0, 0), Cost(0, 0), []
+    for fold in ready:
+        began = now()
+        booster = trained(fold, params)
+        train, began = plus(train, since(began)), now()
+        found.append(booster.predict(fold.later, num_threads=1) * fold.scale)
+        predict = plus(predict, since(began))
     return train, predict, np.concatenate(found)
 
 
-def retrains(
-    rows: pl.DataFrame, y: np.ndarray, folds: Folds, columns: list[str], ready: list
-) -> tuple[float, np.ndarray]:
-    """CPU seconds of fits through the contract, models stored, and what they forecast."""
-    seconds, found = 0.0, []
-    X = rows.select(columns)
-    with tempfile.TemporaryDirectory() as folder:
-        for fold, (*_, later, scale) in zip(folds, ready):
-            began = time.process_time()
-            mask = fold.train(rows)
-            model = models.FITTERS["lightgbm"](
-                X.filter(mask), y[mask.to_numpy()], seed=1, params=SETTINGS
-            )
-            model.save(Path(folder) / fold.name.replace(":", ""))
-            assert model.core.booster.num_trees() == ROUNDS  # read back, as lgb.train does inside
-            seconds += time.process_time() - began
-            found.append(model.predict(pl.DataFrame(later, schema=columns)) * scale)
-    return seconds, np.concatenate(found)
+def trained(fold: Ready, params: dict) -> lgb.Booster:
+    """Call ``lgb.train`` with a study's settings in LightGBM's words."""
+    data, stop = lgb.Dataset(fold.X, fold.y), {}
+    if fold.early is not None:
+        known = ranks(fold.early[1])
+        stop = {
+            "valid_sets": [lgb.Dataset(*fold.early, reference=data)],
+            "feval": lambda forecast, _: ("ic", correlation(ranks(forecast), known), True),
+            "callbacks": [lgb.early_stopping(params["early_stopping"], verbose=False)],
+        }
+    goss = params.get("boosting") == "goss"
+    native = {
+        "objective": "regression",
+        "metric": "None",
+        "verbosity": -1,
+        "num_threads": 1,
+        "deterministic": True,
+        "force_col_wise": True,
+        "seed": 1,
+        "data_sample_strategy": "goss" if goss else "bagging",
+        "max_depth": params.get("max_depth", -1),
+        "learning_rate": params.get("learning_rate", 0.05),
+        "num_leaves": params.get("num_leaves", 15),
+        "min_data_in_leaf": params.get("min_data_in_leaf", 500),
+        "feature_fraction": params.get("feature_fraction", 0.8),
+    }
+    return lgb.train(native, data, params["rounds"], **stop)
 
 
 def walk(
-    features: pl.DataFrame, labels: pl.DataFrame, folds: Folds, columns: list[str]
-) -> tuple[float, np.ndarray]:
-    """CPU seconds of the whole walk-forward, models stored, and its forecasts."""
+    features: pl.DataFrame, labels: pl.DataFrame, folds: Folds, params: dict, gate: str
+) -> tuple[Cost, models.oos.Made]:
+    """Return what the whole walk-forward costs, models stored, and what it gives."""
     with tempfile.TemporaryDirectory() as folder:
-        began = time.process_time()
-        table = models.out_of_sample(
+        began = now()
+        made = models.out_of_sample(
             features,
             labels,
             folds,
             learner="lightgbm",
-            columns=columns,
+            columns=[c for c in features.columns if c.startswith("f")],
             horizon_bars=HORIZON,
-            params=SETTINGS,
+            params=params,
             seed=1,
             feature_card={"name": "benchmark"},
             folder=Path(folder),
+            gate=gate,
         )
-        return time.process_time() - began, table["forecast"].to_numpy()
+        return since(began), made
 
 
 def main() -> None:
     """Run the pairs and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--days", type=int, default=14, help="length of a training window")
+    parser.add_argument("--days", type=int, default=14, help="length of the spine's window")
+    parser.add_argument("--folds", type=int, help="S1: so many retrains, 15 minutes apart")
+    parser.add_argument("--gate", choices=["none", "s1"], default="none", help="for S1")
     parser.add_argument("--pairs", type=int, default=10)
     asked = parser.parse_args()
-    days = asked.days + FOLDS
-    features, labels, columns = market(days)
-    folds = walk_forward(START, START + days * DAY, train=asked.days * DAY, test=DAY)
-    assert len(folds) == FOLDS
-    rows = features.join(labels, on=schema.KEY, how="left", maintain_order="left")
-    y = target(rows)
-    ready = windows(rows, y, folds, columns)
-    fits, walks = [], []
-    for _ in range(asked.pairs):
-        fit, forecast = retrains(rows, y, folds, columns, ready)
-        train, predict, expected = bare(ready, PARAMS)
-        whole, found = walk(features, labels, folds, columns)
-        assert (forecast == expected).all() and (found == expected).all(), "forecasts differ"
-        fits.append((fit, train))
-        walks.append((whole, train + predict))
+    setting, count = (S1, asked.folds) if asked.folds else (SPINE, 50)
+    train, test = (2 * DAY, 15 * MINUTE) if asked.folds else (asked.days * DAY, DAY)
+    end = START + train + count * test
+    features, labels = market((end - START) // MINUTE, setting["columns"])
+    folds = walk_forward(START, end, train=train, test=test)
+    ready = windows(features, labels, folds, held=bool(asked.folds))
+    params, fits, alls = setting["params"], [], []
+    for k in range(asked.pairs):
+        sides = [
+            lambda: bare(ready, params),
+            lambda: walk(features, labels, folds, params, asked.gate),
+        ]
+        first = sides[k % 2]()
+        second = sides[1 - k % 2]()
+        (fit, predict, expected), (whole, made) = (second, first) if k % 2 else (first, second)
+        same = own(made).to_numpy()
+        found = made.forecasts["forecast"].to_numpy()
+        assert (found == expected)[same].all() and same.any(), "forecasts differ"
+        fits.append((whole, fit))
+        alls.append((whole, plus(fit, predict)))
     print(
-        f"{FOLDS} retrains on {len(ready[0][1]):,} rows x {COLUMNS}, {ROUNDS} trees, "
-        f"{asked.pairs} pairs, {len(expected):,} forecasts equal"
+        f"{len(folds):,} retrains on {len(ready[0].y):,} rows x {setting['columns']}, gate "
+        f"{asked.gate}, {asked.pairs} pairs, {same.sum():,} forecasts equal"
     )
-    show("retrains     / lgb.train          ", fits)
-    show("walk-forward / lgb.train + predict", walks)
+    show("walk-forward / fits            ", fits)
+    show("walk-forward / fits + forecasts", alls)
+    each = statistics.median(whole.wall for whole, _ in fits) / count
+    if asked.folds:
+        print(
+            f"{1000 * each:.0f} ms a retrain: a year of {YEAR:,} takes {YEAR * each / 3600:.1f} h"
+        )
 
 
-def show(name: str, pairs: list[tuple[float, float]]) -> None:
-    """Print median CPU seconds of both sides, and median and range of the ratio."""
-    ratios = sorted(house / peer for house, peer in pairs)
-    house, peer = (statistics.median(side) for side in zip(*pairs))
-    middle = statistics.median(ratios)
-    print(
-        f"{name}: {house:6.2f} s / {peer:6.2f} s = {middle:.3f} "
-        f"({ratios[0]:.3f} to {ratios[-1]:.3f})"
-    )
+def own(made: models.oos.Made) -> pl.Series:
+    """Tell which rows were forecast by their own fold's model: all, where there is no gate."""
+    if made.gates.is_empty():
+        return pl.repeat(True, made.forecasts.height, eager=True)
+    decided = made.gates.select("fold", "adopted")
+    return made.forecasts.join(decided, on="fold", how="left", maintain_order="left")["adopted"]
+
+
+def plus(one: Cost, other: Cost) -> Cost:
+    """Add two costs."""
+    return Cost(one.cpu + other.cpu, one.wall + other.wall)
+
+
+def show(name: str, pairs: list[tuple[Cost, Cost]]) -> None:
+    """Print median seconds of both sides, and median and range of their ratio."""
+    for clock in Cost._fields:
+        sides = [(getattr(house, clock), getattr(peer, clock)) for house, peer in pairs]
+        ratios = sorted(house / peer for house, peer in sides)
+        house, peer = (statistics.median(side) for side in zip(*sides))
+        print(
+            f"{name} {clock:4}: {house:7.2f} s / {peer:7.2f} s = "
+            f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        )
 
 
 if __name__ == "__main__":

@@ -19,10 +19,13 @@ _HOMES = {
     "progress": ("research.batch", "progress"),
     "UserError": ("research.errors", "UserError"),
 }
-__all__ = ["UserError", "compare", "progress", "read_study", "run", "runs"]
+_ROOMS = ("portfolio", "search")
+__all__ = ["UserError", "compare", "portfolio", "progress", "read_study", "run", "runs", "search"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:  # a room of its own: research.portfolio.run(...), research.search.run(...)
+        return import_module(f"research.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'research' has no attribute {name!r}")
     module, attribute = _HOMES[name]

@@ -311,16 +311,29 @@ def new(
 @app.command()
 def campaign(
     name: str,
-    seeds: Annotated[int, typer.Option(help="Simulated markets of each kind.", min=1)] = 20,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Simulated markets of each kind. Absent: 20; nothing 10, phase 1.", min=1
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    study: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--study",
+            help="For nothing and phase, more than once for several. "
+            "Absent: quantiles, rolling_bot, trend.",
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Long measurements that are not part of check: truth, interruption."""
+    """Long measurements that are not part of check: truth, nothing, phase, interruption."""
     from research import campaigns
 
     _set_up_log(debug)
-    found = campaigns.run(name, seeds=seeds, workers=workers)
+    found = campaigns.run(name, seeds=seeds, workers=workers, studies=study or ())
     typer.echo(json.dumps(found, allow_nan=False) if as_json else campaigns.text(found))
 
 

@@ -32,6 +32,12 @@ class Evaluation:
         Mean return by bin, with the study's cut-points.
     optimism : pl.DataFrame
         The spread under causal cut-points beside those that look back from the end.
+    surface : pl.DataFrame
+        Break-even fee per side of each bin at each horizon, as `scores.fee_surface` returns it.
+    by_hour : pl.DataFrame
+        The same of the lowest and the highest bin, by symbol and UTC hour, at the study's horizon.
+    classes : Classification or None
+        Of forecasts with class probabilities.
     binned : pl.DataFrame
         The forecasts with their `bin`.
     """
@@ -45,6 +51,9 @@ class Evaluation:
     regression: pl.DataFrame
     quantiles: scores.QuantileTable
     optimism: pl.DataFrame
+    surface: pl.DataFrame
+    by_hour: pl.DataFrame
+    classes: scores.Classification | None
     binned: pl.DataFrame
 
     @property
@@ -59,7 +68,8 @@ class Evaluation:
         return (
             f"<b>IC {self.score.ic:.4f}</b> [{self.score.low:.4f}, {self.score.high:.4f}], "
             f"break-even {needed:.4f}{ratio}"
-            f"<br><small>{escape(self.score.blocks)}</small>{self.quantiles._repr_html_()}"
+            f"<br><small>{escape(self.score.blocks)}</small>"
+            f"{self.classes._repr_html_() if self.classes else ''}{self.quantiles._repr_html_()}"
         )
 
 
@@ -103,6 +113,9 @@ def evaluate(
             "for 'fold'), and there are none. Take a longer span or a shorter validation.train."
         )
     how: dict[str, Any] = {"horizon": horizon, "draws": draws, "seed": seed}
+    drawn: dict[str, Any] = {"bins": bins, "draws": draws, "seed": seed}
+    known = binned.drop_nulls("bin")
+    extreme, now = known.filter(pl.col("bin").is_in([1, bins])), {horizon: forecasts}
     return Evaluation(
         score=scores.ic(forecasts, **how),
         pearson=scores.pearson_scaled(forecasts, **how),
@@ -115,6 +128,9 @@ def evaluate(
         regression=scores.regression(forecasts),
         quantiles=scores.quantile_table(binned, horizon=horizon, interval=interval),
         optimism=_optimism(binned, bins, scope, window, horizon, interval),
+        surface=scores.fee_surface(known, labels_by_horizon, **drawn),
+        by_hour=scores.fee_surface(extreme, now, by=("symbol", "hour", "horizon"), **drawn),
+        classes=scores.classification(forecasts, **how) if "p_up" in forecasts.columns else None,
         binned=binned,
     )
 
@@ -139,42 +155,6 @@ def _optimism(
         for name in (causal, *looking_back)
     }
     return scores.optimism(tables, horizon=horizon, interval=interval, causal=causal)
-
-
-def screen(
-    table: pl.DataFrame, names: list[str], *, horizon: timedelta, draws: int = 300, seed: int = 0
-) -> pl.DataFrame:
-    """Score each feature alone, as if it were the forecast.
-
-    Parameters
-    ----------
-    table : pl.DataFrame
-        Features joined with labels: ``symbol, time, y`` and `names`. Hand in training rows alone:
-        what is chosen on the days it is judged on proves nothing.
-    names : list of str
-        Columns to score.
-    horizon : timedelta
-        Of the labels.
-    draws, seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    pl.DataFrame
-        ``feature, ic, low, high``, the strongest first.
-    """
-    complete = table.drop_nulls([*names, "y"]).height
-    if complete < 100:
-        raise UserError(
-            f"screen: {complete} of {table.height} rows have every feature and a label, 100 are "
-            "needed. Bring more or less broken data: a gap starts the warm-up of features anew."
-        )
-    rows = []
-    for name in names:
-        chosen = table.select("symbol", "time", "y", forecast=name)
-        score = scores.ic(chosen, horizon=horizon, draws=draws, seed=seed)
-        rows.append({"feature": name, "ic": score.ic, "low": score.low, "high": score.high})
-    return pl.DataFrame(rows).sort(pl.col("ic").abs(), descending=True)
 
 
 def sheets(forecasts: pl.DataFrame, bars: pl.DataFrame) -> dict[str, Any] | str:

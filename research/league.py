@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from research import datasets, pipeline, scores
+from research import datasets, models, pipeline, scores, training
 from research.batch import Progress
 from research.evaluation import Evaluation
 from research.study import Study
@@ -25,8 +25,8 @@ def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        ``name, ic, ic_low, ic_high, net_return, net_low, net_high, mine``: same folds, rows, rule
-        and costs for all.
+        ``name, ic, ic_low, ic_high, net_return, net_low, net_high, mine``: same folds, rows and
+        costs for all, and the study's rule wherever a learner can be traded by it (`entry`).
         Each learner counts as a trial.
     """
     rows = [
@@ -34,7 +34,7 @@ def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
         {"name": "buy_and_hold", **_net(pipeline.backtest(study, name="buy_and_hold"))},
     ]
     for learner in dict.fromkeys(["ridge", *study.model.league, study.model.name]):
-        chosen = study.with_options({"model.name": learner, **_as_it_must(study, learner)})
+        chosen = entry(study, learner)
         made = pipeline.forecasts(chosen, progress=progress)
         score = scores.ic(made, **_how(study))
         datasets.count_trial(chosen, made, score.ic)
@@ -44,10 +44,24 @@ def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     return found.with_columns(mine=pl.col("name") == study.model.name)
 
 
-def _as_it_must(study: Study, learner: str) -> dict[str, str]:
-    """Ridge stands in every league on volatility-scaled targets, whatever the study's own are."""
-    mandatory = learner == "ridge" != study.model.name
-    return {"model.target": "scaled"} if mandatory else {}
+def entry(study: Study, learner: str) -> Study:
+    """Return `study` with another learner, traded as that learner can be.
+
+    Ridge stands in every league on volatility-scaled targets, whatever the study's own are. A rule
+    is followed, for it says a side and no more. A learner without probabilities is traded by its
+    expected return in a study that trades probabilities. Only the study's own learner passes a
+    gate: the league asks what learners can do, not what a gate lets through.
+    """
+    if learner == study.model.name:
+        return study
+    own: dict[str, Any] = {"model.name": learner, "validation.gate": "none"}
+    if learner == "ridge":
+        own["model.target"] = "scaled"
+    if models.is_rule(learner, folder=training.OWN):
+        own |= {"backtest.rule": "follow", "backtest.hold": None, "backtest.overlap": 1}
+    elif study.backtest.rule == "probability" and not training.has_classes(learner):
+        own |= {"backtest.rule": "threshold", "backtest.overlap": 1}
+    return study.with_options(own)
 
 
 def _net(tested: pipeline.Backtest) -> dict[str, float | None]:

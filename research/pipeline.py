@@ -13,15 +13,14 @@ from typing import Any, cast
 
 import polars as pl
 
-from research import bars as bar_room
-from research import datasets, models, schema, signals, tape, validation
+from research import charges, datasets, models, schema, signals, tape, training, validation
 from research import features as feature_room
-from research import labels as label_room
 from research.batch import Progress
 from research.errors import UserError
 from research.evaluation import Evaluation, evaluate
-from research.store import cards, lake, tables
-from research.study import ROOT, Study
+from research.screening import Screening, screen_features
+from research.store import cards, tables
+from research.study import Study
 from research.tape import Backtest
 
 # -- bars ------------------------------------------------------------------------------------------
@@ -35,25 +34,22 @@ def bars(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     pl.DataFrame
         As `schema.BARS`: sorted by symbol and time, gaps left as they are.
     """
-    place, data = datasets.acquire(study, progress=progress), study.data
-    table = lake.load(**place.where(), symbols=data.symbols, start=data.start, end=data.end)
+    table = datasets.load(study, progress=progress)
     if table.is_empty():
         raise UserError(
-            f"study {study.name}: no bars of {place.lineage} in the span and of the symbols asked "
-            f"for. Fetch them with ./run download {study.name}, or change data.start and data.end."
+            f"study {study.name}: no bars of {datasets.dataset(study).lineage} in the span and of "
+            f"the symbols asked for. Fetch them with ./run download {study.name}, or change "
+            "data.start and data.end."
         )
-    return table if place.interval == data.interval else bar_room.resample(table, data.interval)
+    return table
 
 
 # -- features, labels, folds -----------------------------------------------------------------------
 
 
 def feature_set(study: Study) -> feature_room.FeatureSet:
-    """Return the study's feature set with its groups and the user's own columns."""
-    chosen = study.features
-    return feature_room.resolve(
-        chosen.set, groups=chosen.groups, extra=chosen.extra, folder=ROOT / "studies"
-    )
+    """Return what the study's learner looks at: its feature set, or the one column of a rule."""
+    return training.feature_set(study)
 
 
 def features(
@@ -85,16 +81,38 @@ def feature_parts(study: Study, source: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+def screening(
+    study: Study, features: pl.DataFrame | None = None, *, progress: Progress | None = None
+) -> Screening:
+    """Study every feature alone, on the first training window: no day is judged on twice."""
+    source = bars(study)
+    table = _features(study, source, features, progress)
+    first, chosen = folds(study, source)[0], study.labels.horizon
+    known = table.join(labels(study, source), on=schema.KEY, how="left", maintain_order="left")
+    return screen_features(
+        table.filter(first.train(known)),
+        {h: labels(study, source, horizon=h) for h in _horizons(study)},
+        bars=source,
+        horizon=chosen,
+        seed=study.seed,
+        progress=progress,
+    )
+
+
 def labels(
     study: Study, bars: pl.DataFrame | None = None, *, horizon: timedelta | None = None
 ) -> pl.DataFrame:
-    """Return the forward return of every bar whose whole horizon is known and without a gap."""
-    return label_room.forward_return(
-        _bars(study, bars),
-        horizon=horizon or study.labels.horizon,
-        interval=study.data.interval,
-        entry=study.labels.entry,
-    )
+    """Return what is to be forecast, of every bar whose outcome is known and without a gap.
+
+    Returns
+    -------
+    pl.DataFrame
+        As `schema.LABELS`; with `label` (-1, 0, 1) where the study forecasts classes.
+    """
+    chosen, source = study.labels, _bars(study, bars)
+    over, wide = horizon or chosen.horizon, chosen.unit == "sigma" and chosen.classes
+    sigma = features(study, source).select(*schema.KEY, "sigma") if wide else None
+    return training.labels(chosen, source, over, study.data.interval, sigma)
 
 
 def folds(study: Study, bars: pl.DataFrame | None = None) -> validation.Folds:
@@ -141,32 +159,24 @@ def forecasts(
     pl.DataFrame
         As `schema.FORECASTS`; every row was forecast by a model that had not seen it.
     """
+    return _trained(study, features, progress)["table"]
+
+
+def gates(study: Study) -> pl.DataFrame:
+    """Return what was decided at each retraining, with the evidence; no rows without a gate."""
+    return _trained(study, None, None)["gates"]
+
+
+def _trained(study: Study, given: Any, progress: Progress | None) -> tables.Tables:
     source = bars(study)
-    table = _features(study, source, features, progress)
-    parts = forecast_parts(study, source, table)
+    table = _features(study, source, given, progress)
+    decided = forecast_parts(study, source, table)
 
     def build(_: Path) -> tables.Tables:
-        made = models.out_of_sample(
-            table,
-            labels(study, source),
-            folds(study, source),
-            learner=study.model.name,
-            columns=[c for c in table.columns if c not in schema.FEATURES],
-            horizon_bars=study.labels.horizon // study.data.interval,
-            target=study.model.target,
-            inner=study.validation.inner,
-            params=parts["params"],
-            seed=study.seed,
-            threads=study.threads,
-            single=study.model.single,
-            feature_card=_feature_card(study, table),
-            folder=_model_folder(parts),
-            continue_rounds=study.model.continue_rounds,
-            progress=progress,
-        )
-        return {"table": made}
+        known, cut = labels(study, source), folds(study, source)
+        return training.forecast(study, source, table, known, cut, decided, progress)
 
-    return tables.keep("forecasts", parts, build)["table"]
+    return tables.keep("forecasts", decided, build)
 
 
 def _features(study: Study, source: pl.DataFrame, given: Any, watch: Any) -> pl.DataFrame:
@@ -177,46 +187,26 @@ def _features(study: Study, source: pl.DataFrame, given: Any, watch: Any) -> pl.
 
 def forecast_parts(study: Study, source: pl.DataFrame, table: pl.DataFrame) -> dict[str, Any]:
     """Return all that decides one learner's forecasts: the key they are stored under."""
-    chosen = study.model.model_dump(mode="json")
-    learner = chosen["name"]
-    return {
-        "bars": cards.fingerprint(source),
-        "features": cards.fingerprint(table),
-        "labels": study.labels.model_dump(mode="json"),
-        "validation": study.validation.model_dump(mode="json"),
-        "learner": learner,
-        "params": {key: chosen[key] for key in models.settings(learner, {}) if key in chosen},
-        "training": {key: chosen[key] for key in ("single", "target", "continue_rounds")},
-        "seed": study.seed,
-        "code": cards.code("labels", "validation", "models"),
-    }
+    return training.parts(study, source, table)
 
 
-def _feature_card(study: Study, table: pl.DataFrame) -> dict[str, Any]:
-    chosen = feature_set(study)
-    if [c for c in table.columns if c not in schema.FEATURES] != chosen.names:
-        return {"name": "own", "version": "0", "fingerprint": cards.fingerprint(table)}
-    warmup = feature_room.warmup(chosen, interval=study.data.interval)
-    known = {"name": chosen.name, "version": chosen.version, "warmup_bars": warmup}
-    return {**known, "fingerprint": chosen.fingerprint()}
+def fold_models(study: Study) -> list[models.Model]:
+    """Return the model of every fold, the oldest first; none of a learner that cannot be stored."""
+    source = bars(study)
+    table = features(study, source)
+    forecasts(study, table)
+    return training.stored(study, forecast_parts(study, source, table))
 
 
 def newest_model(study: Study) -> models.Model:
     """Return the model of the last fold: the one that has seen the most recent days."""
-    source = bars(study)
-    table = features(study, source)
-    forecasts(study, table)
-    place = _model_folder(forecast_parts(study, source, table))
-    stored = [card.parent for card in sorted(place.rglob("card.json"))]
-    grown = [p for p in stored if p.name == f"continued_{study.model.continue_rounds}"]
-    plain = [p for p in stored if not p.name.startswith("continued_")]
-    return models.load((grown or plain)[-1])
-
-
-def _model_folder(parts: dict[str, Any]) -> Path:
-    """Continued models lie beside those they continue."""
-    base = {**parts, "training": {**parts["training"], "continue_rounds": 0}}
-    return tables.folder("forecasts", base) / "models"
+    stored = fold_models(study)
+    if not stored:
+        raise UserError(
+            f"study {study.name}: models of {study.model.name!r} are not stored. Give your class "
+            "to_text() and from_text(text), or choose another model.name."
+        )
+    return stored[-1]
 
 
 # -- judgement -------------------------------------------------------------------------------------
@@ -235,7 +225,7 @@ def evaluation(
         bins=chosen.bins,
         scope=chosen.scope,
         window=chosen.window,
-        cost=tape.round_trip(study),
+        cost=charges.round_trip(study),
         draws=chosen.draws,
         seed=study.seed,
         progress=progress,
@@ -270,7 +260,8 @@ def backtest(
         ``"buy_and_hold"`` holds every symbol throughout instead.
     """
     source, made = bars(study), binned(study, _forecasts(study, forecasts))
-    laid, rule, capital = tape.lay(source, made), tape.rules(study), study.backtest.capital
+    laid, rule = tape.lay(study, source, made), tape.rules(study)
+    capital = study.backtest.capital
     if name == "buy_and_hold":
         laid, rule = laid.always(1.0), tape.hold_forever(study)
 
@@ -284,7 +275,7 @@ def backtest(
 def binned(study: Study, made: pl.DataFrame) -> pl.DataFrame:
     """Return the forecasts as the rule trades them: with bins, if it trades bins."""
     chosen = study.evaluation
-    if study.backtest.rule == "threshold":
+    if study.backtest.rule != "quantile":
         return made
     if chosen.scope not in signals.CAUSAL:
         raise UserError(

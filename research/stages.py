@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from research import batch, datasets, league, pipeline, report, scores, tape
+from research import batch, charges, datasets, league, pipeline, report, scores, tape
 from research.errors import UserError
 from research.report.numbers import clean
 from research.store import atomic, tables
@@ -53,7 +53,7 @@ def run_stage(
 def headline(study: Study, stage: str) -> dict[str, Any]:
     """Return the few numbers a stage is run for, with their intervals."""
     if stage in ("train", "evaluate"):
-        made, cost = pipeline.forecasts(study), tape.round_trip(study)
+        made, cost = pipeline.forecasts(study), charges.round_trip(study)
         how: dict[str, Any] = {"draws": study.evaluation.draws, "seed": study.seed}
         score = scores.ic(made, horizon=study.labels.horizon, **how)
         least = scores.break_even_ic(made, cost=cost)
@@ -107,7 +107,7 @@ def places(study: Study, stage: str) -> dict[str, Path]:
         return {"forecasts": tables.folder("forecasts", parts)}
     if stage == "backtest":
         traded = pipeline.binned(study, pipeline.forecasts(study))
-        laid = tape.lay(bars, traded)
+        laid = tape.lay(study, bars, traded)
         parts = tape.parts(laid, tape.rules(study), study.backtest.capital)
         return {"backtest": tables.folder("backtest", parts)}
     return {}  # scores are made anew each time

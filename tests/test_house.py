@@ -39,16 +39,24 @@ REASONS = {
     ("campaigns", "league"): "the truth campaign reads what the league says of the truth",
     ("campaigns", "report"): "the campaign counts the verdicts a report would give",
     ("league", "evaluation"): "every entry is scored alike",
+    ("pipeline", "charges"): "a round trip's cost is what an edge must beat",
     ("pipeline", "evaluation"): "one stage's result, kept apart from the way through",
+    ("league", "training"): "who has classes and who is a rule is asked of the workshop",
+    ("pipeline", "screening"): "one stage's result, kept apart from the way through",
     ("pipeline", "tape"): "one stage's result, kept apart from the way through",
+    ("pipeline", "training"): "one stage's workshop, kept apart from the way through",
+    ("portfolio", "sweeps"): "a walk forward over settings takes a grid as a sweep does",
+    ("portfolio", "tape"): "each component trades a slice of its own tape",
     ("report", "evaluation"): "a report draws what the stage returned",
     ("report", "tape"): "a report draws what the stage returned",
     ("report", "league"): "every report shows the league",
     ("report", "stored_runs"): "a report's index lists the runs",
+    ("stages", "charges"): "a stage's headline names the edge that pays",
     ("stages", "report"): "a chain ends with its report",
     ("stages", "league"): "a stage's headline names its interval as the league does",
     ("stages", "tape"): "a stage knows the folder of its own table",
     ("stages", "stored_runs"): "a chain becomes a stored run",
+    ("tape", "charges"): "what a fill pays is laid out beside the bar it happens in",
     ("sweeps", "report"): "a combination's result is its summary",
 }
 # One module of a room may know more than its room may.
@@ -233,7 +241,7 @@ def code_lines(source):
 
 def test_street_and_desk_stay_thin():
     counts = [code_lines(path.read_text()) for path in modules() if room_of(path) in STREET | DESK]
-    assert sum(counts) < 12_000, f"street and desk have {sum(counts)} lines of code together"
+    assert sum(counts) < 13_000, f"street and desk have {sum(counts)} lines of code together"
 
 
 def test_lines_of_code_are_counted():

@@ -102,7 +102,7 @@ def test_break_even_fee_is_where_nothing_is_left(small):
     chosen = small.with_options({"backtest.enter": "0.5 bps"})
     fee = pipeline.backtest(chosen).summary["break_even_fee"]
     rule = tape.rules(chosen)._replace(fee=fee)
-    laid = tape.lay(pipeline.bars(chosen), pipeline.forecasts(chosen))
+    laid = tape.lay(chosen, pipeline.bars(chosen), pipeline.forecasts(chosen))
     left = laid.play(rule, capital=1000.0).equity[-1] / 1000 - 1
     assert left == pytest.approx(0, abs=1e-4)
 

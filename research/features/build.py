@@ -104,7 +104,8 @@ def build(
     Raises
     ------
     UserError
-        If the bars are of another interval, or a feature never forgets where it began.
+        If the bars are of another interval, a feature never forgets where it began, or one has no
+        value at all because the source of the bars lacks a column.
 
     Notes
     -----
@@ -120,7 +121,9 @@ def build(
         values[unit.start : unit.end] = _evaluated(bars, unit, exprs)
         if progress:
             progress(done, len(units), bars["symbol"][unit.start])
-    return _table(bars, values, feature_set.names, plan.position >= plan.needed)
+    settled = plan.position >= plan.needed
+    _refuse_what_bars_lack(bars, feature_set, values, settled)
+    return _table(bars, values, feature_set.names, settled)
 
 
 def latest(
@@ -235,6 +238,20 @@ def _plan(
 def _evaluated(bars: pl.DataFrame, unit: _Unit, exprs: list[pl.Expr]) -> np.ndarray:
     window = bars.slice(unit.window, unit.end - unit.window)
     return evaluated(window, exprs).slice(unit.start - unit.window).to_numpy()
+
+
+def _refuse_what_bars_lack(
+    bars: pl.DataFrame, feature_set: FeatureSet, values: np.ndarray, settled: np.ndarray
+) -> None:
+    """A column without any value would empty every row: say which, and why."""
+    lacking = [c for c in schema.EXTRAS if bars[c].null_count() == bars.height]
+    for i, (name, feature) in enumerate(feature_set.columns.items()):
+        needs = [c for c in lacking if c in feature.expr.meta.root_names()]
+        if needs and settled.any() and np.isnan(values[settled, i]).all():
+            raise UserError(
+                f"feature {name!r}: has no value in any row: these bars have no "
+                f"{', '.join(needs)}. Leave it out (features.groups.{feature.group} = false)."
+            )
 
 
 def _table(

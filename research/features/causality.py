@@ -122,14 +122,14 @@ def _compare(
 
 
 def _bent(one: pl.DataFrame, cut: int, rng: np.random.Generator) -> pl.DataFrame:
-    """Multiply each later bar by its own factors; prices of a bar keep their order."""
-    height = one.height
-    price = np.where(np.arange(height) < cut, 1.0, rng.uniform(0.5, 2.0, height))
-    size = np.where(np.arange(height) < cut, 1.0, rng.uniform(1.5, 9.0, height))
-    grown = pl.Series(np.where(np.arange(height) < cut, 0.0, 1.0))
+    """Multiply each number of the later bars by a factor of its own; high and low stay so."""
+    later = np.arange(one.height) >= cut
     columns = []
     for name in _NUMBERS:
-        factor = pl.Series(price if name in schema.PRICES else size)
-        plus = grown if name not in schema.PRICES else 0.0  # a bar without volume changes too
+        least, most = (0.5, 2.0) if name in schema.PRICES else (1.5, 9.0)
+        factor = pl.Series(np.where(later, rng.uniform(least, most, one.height), 1.0))
+        # a bar without volume changes too
+        plus = 0.0 if name in schema.PRICES else pl.Series(later.astype(np.float64))
         columns.append((one[name] * factor + plus).cast(schema.BARS[name]).alias(name))
-    return one.with_columns(columns)
+    prices = pl.max_horizontal(schema.PRICES), pl.min_horizontal(schema.PRICES)
+    return one.with_columns(columns).with_columns(high=prices[0], low=prices[1])

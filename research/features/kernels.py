@@ -1,13 +1,15 @@
 """How a numeric heart becomes a polars expression: TA-Lib and numpy inside `pl.map_batches`.
 
 Hearts are module-level functions, so that an expression says by name what it does, and they must
-be prefix stable: the value at t is bit-equal whatever rows follow it.
+be prefix stable: the value at t is bit-equal whatever rows follow it. Equal hearts on the same
+columns are computed once per evaluation, so a theme may write each column out in full.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,9 @@ Heart = Callable[..., np.ndarray]
 
 # 128 KiB a column: what a heart writes in between stays in the processor's cache
 _BLOCK = 16_384
+
+# by where a column of the bars lies: what was computed of it while they are under evaluation
+_under_evaluation: dict[int, dict[Any, _Cell]] = {}
 
 
 def talib_expr(function: str, *columns: str, output: int = 0, **parameters: int) -> pl.Expr:
@@ -49,18 +54,55 @@ def talib_expr(function: str, *columns: str, output: int = 0, **parameters: int)
     return numpy_expr(partial(_talib, function, output, parameters), *columns)
 
 
-def numpy_expr(heart: Heart, *columns: str) -> pl.Expr:
+def numpy_expr(heart: Heart, *columns: str | pl.Expr) -> pl.Expr:
     """Return ``heart(*arrays)`` of whole columns as an expression.
 
-    The heart gives one value per bar; NaN, which only its first values may be, becomes null.
+    The columns have no null. The heart gives one value per bar; NaN, which only its first values
+    may be, becomes null.
     """
-    return pl.map_batches(list(columns), partial(_on_arrays, heart), return_dtype=pl.Float64)
+    once = partial(_once, _form(heart), heart)
+    return pl.map_batches(list(columns), once, return_dtype=pl.Float64)
 
 
-def _on_arrays(heart: Heart, columns: Sequence[pl.Series]) -> pl.Series:
+def _form(thing: Any) -> Any:
+    """Return what a heart is, in a form that is equal where two of them do the same."""
+    if isinstance(thing, partial):
+        return _form(thing.func), _form(thing.args), _form(thing.keywords)
+    if isinstance(thing, dict):
+        return tuple((name, _form(value)) for name, value in sorted(thing.items()))
+    return tuple(map(_form, thing)) if isinstance(thing, tuple) else thing
+
+
+def _once(form: Any, heart: Heart, columns: Sequence[pl.Series]) -> pl.Series:
+    arrays = [column.to_numpy() for column in columns]
+    first, *others = map(_address, arrays)
+    done = _under_evaluation.get(first)
+    if done is None:  # not a column of the bars, or called outside of `evaluated`
+        return _known(heart(*arrays))
+    cell = done.setdefault((form, len(arrays[0]), *others), _Cell())
+    with cell.lock:  # polars asks from several threads at once
+        if cell.values is None:
+            cell.values = _known(heart(*arrays))
+    return cell.values
+
+
+class _Cell:
+    """One result of an evaluation, and the lock of whoever computes it."""
+
+    __slots__ = ("lock", "values")
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.values: pl.Series | None = None
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def _known(values: np.ndarray) -> pl.Series:
     import pyarrow as pa
 
-    values = heart(*(column.to_numpy() for column in columns))
     # the values stay where they are: only a bit for each says whether it is known
     bits = pa.py_buffer(_known_from(_first_known(values), len(values)))
     buffers = [bits, pa.py_buffer(values)]
@@ -124,10 +166,18 @@ def in_blocks(heart: Heart, lookback: int, *columns: np.ndarray) -> np.ndarray:
 
 def evaluated(bars: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
     """Select `exprs`; a user's mistake inside them stays one line, without polars' note on it."""
+    # the bars live as long as this call, so where a column lies says which one it is
+    numbers = [column for column in bars if column.dtype == pl.Float64 and not column.null_count()]
+    places = [_address(column.to_numpy()) for column in numbers]
+    for place in places:
+        _under_evaluation.setdefault(place, {})
     try:
         return bars.select(exprs)
     except UserError as error:
         raise UserError(str(error).partition("\n")[0]) from error
+    finally:
+        for place in places:
+            _under_evaluation.pop(place, None)
 
 
 def window_sums(values: np.ndarray, window: int) -> np.ndarray:

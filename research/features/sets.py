@@ -1,24 +1,23 @@
 """The frozen, versioned feature sets, and how a study's words become one of them.
 
-``S2`` is the set of the second source project (Jansen, ch. 12, on minute bars): 18 columns,
-continuous in crypto time. ``S2_day`` cuts returns at midnight UTC, as S2 itself does. A set never
-changes under its version: new values are a new version.
+``S1``, ``S2`` and ``S4`` are the sets of the source projects: 19, 18 and 52 columns, continuous in
+crypto time. ``S2_day`` cuts returns at midnight UTC, as S2 itself does. ``S2_plus`` adds formulaic
+alphas, order flow, the calendar and range volatility, each a group. In ``S1_stationary`` and
+``S4_stationary`` what is a price or a size stands in units of its own market. ``rules`` are the
+baselines. A set never changes under its version: new values are a new version.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from research.errors import UserError, nearest
-from research.features import kernels, source
-from research.features.momentum import bop, cci_s2, mfi, rsi, slowd, slowk, stochrsi
-from research.features.returns import ret, ret_in_day
-from research.features.volatility import natr
+from research.features import catalogue, rules, source
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +78,56 @@ class FeatureSet:
         return f"<b>feature set {self.name}, version {self.version}</b><table>{rows}</table>"
 
 
-def _house(group: str, factory: Callable[..., pl.Expr], *parameters: int) -> Feature:
-    code = source.of_module(sys.modules[factory.__module__]), source.of_module(kernels)
+def _house(group: str, factory: catalogue.Factory, *parameters: float) -> Feature:
     return Feature(
         expr=factory(*parameters),
         group=group,
-        source=f"{factory.__name__}{parameters} {source.digest(*code)}",
+        source=f"{factory.__name__}{parameters} {_code(factory)}",
     )
 
 
-def _s2(returns: Callable[[int], pl.Expr]) -> dict[str, Feature]:
-    columns = {f"ret_{k}": _house("returns", returns, k) for k in range(1, 11)}
-    return columns | {
-        "bop": _house("bop", bop),
-        "cci": _house("cci", cci_s2, 14),
-        "mfi": _house("mfi", mfi, 14),
-        "rsi": _house("rsi", rsi, 14),
-        "stochrsi": _house("stochrsi", stochrsi, 14),
-        "slowk": _house("stoch", slowk, 14, 3),
-        "slowd": _house("stoch", slowd, 14, 3),
-        "natr": _house("natr", natr, 14),
-    }
+def _code(factory: catalogue.Factory) -> str:
+    return source.of_family(sys.modules[factory.__module__])
 
 
-SETS: dict[str, FeatureSet] = {
-    "S2": FeatureSet("S2", "1", _s2(ret)),
-    "S2_day": FeatureSet("S2_day", "1", _s2(ret_in_day)),
-}
+def _frozen(name: str, version: str, columns: Mapping[str, catalogue.Column]) -> FeatureSet:
+    made = {column: _house(group, f, *p) for column, (group, f, p) in columns.items()}
+    return FeatureSet(name, version, made)
+
+
+def _stationary(of: FeatureSet, version: str, twins: Mapping[str, catalogue.Twin]) -> FeatureSet:
+    columns = {}
+    for name, feature in of.columns.items():
+        twin = twins.get(name)
+        columns[f"{name}_z" if twin else name] = _twin(feature, twin) if twin else feature
+    return FeatureSet(f"{of.name}_stationary", version, columns)
+
+
+def _twin(feature: Feature, twin: catalogue.Twin) -> Feature:
+    return Feature(
+        expr=twin(feature.expr),
+        group=feature.group,
+        source=f"{twin.__name__} {_code(twin)} {feature.source}",
+    )
+
+
+def _sets() -> dict[str, FeatureSet]:
+    s1, s4 = _frozen("S1", "1", catalogue.S1), _frozen("S4", "1", catalogue.S4)
+    baselines = {name: (name, *column) for name, column in rules.COLUMNS.items()}
+    every = (
+        s1,
+        _frozen("S2", "1", catalogue.S2),
+        _frozen("S2_day", "1", catalogue.S2_DAY),
+        _frozen("S2_plus", "1", catalogue.S2_PLUS),
+        s4,
+        _stationary(s1, "1", catalogue.S1_TWINS),
+        _stationary(s4, "1", catalogue.S4_TWINS),
+        _frozen("rules", "1", baselines),
+    )
+    return {feature_set.name: feature_set for feature_set in every}
+
+
+SETS: dict[str, FeatureSet] = _sets()
 
 
 def resolve(

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import inspect
 import json
+import sys
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,24 @@ def plain(text: str) -> str:
 def of_module(module: ModuleType) -> str:
     """Return the plain source of an imported module."""
     return plain(inspect.getsource(module))
+
+
+@cache
+def of_family(module: ModuleType) -> str:
+    """Return the digest of a module of features and of those whose functions it uses.
+
+    >>> from research.features import candles, windows
+    >>> of_family(candles) != of_family(windows)
+    True
+    """
+    package = module.__name__.rpartition(".")[0]
+    found, ahead = {module.__name__}, [module]
+    while ahead:
+        owners = (getattr(value, "__module__", None) for value in vars(ahead.pop()).values())
+        new = {o for o in owners if o and o.startswith(f"{package}.")} - found
+        found |= new
+        ahead += [sys.modules[name] for name in new]
+    return digest(*(of_module(sys.modules[name]) for name in sorted(found)))
 
 
 def of_expr(expr: pl.Expr) -> str | None:

@@ -1,7 +1,34 @@
 """One file per learner, one contract: ``fit(X, y, ...) -> Model``, ``model.predict(X)``."""
 
 from research.models.contract import Model
-from research.models.learners import FITTERS, importance, load, settings
-from research.models.oos import out_of_sample
+from research.models.explain import (
+    importance,
+    importance_across,
+    permutation_importance,
+    shap_values,
+)
+from research.models.gates import gate_summary
+from research.models.learners import LEARNERS, is_rule, learner, load, settings
+from research.models.oos import Made, newest, out_of_sample, stored
+from research.models.own import source as own_source
+from research.models.rank import rank_ic
 
-__all__ = ["FITTERS", "Model", "importance", "load", "out_of_sample", "settings"]
+__all__ = [
+    "LEARNERS",
+    "Made",
+    "Model",
+    "gate_summary",
+    "importance",
+    "importance_across",
+    "is_rule",
+    "learner",
+    "load",
+    "newest",
+    "out_of_sample",
+    "own_source",
+    "permutation_importance",
+    "rank_ic",
+    "settings",
+    "shap_values",
+    "stored",
+]

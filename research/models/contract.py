@@ -13,35 +13,17 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from research import schema
 from research.errors import UserError, nearest
+from research.models.protocols import Core, Learner
 
 CARD = "card.json"
-
-
-class Core(Protocol):
-    """The part of a model that its learner knows: numbers in, numbers out, and its text."""
-
-    @property
-    def file(self) -> str:
-        """Name of the native file inside a model's folder."""
-        ...
-
-    @property
-    def text(self) -> str:
-        """The whole model; reading it gives the same predictions, bit for bit."""
-        ...
-
-    def predict(self, values: np.ndarray) -> np.ndarray:
-        """Return one number per row; a row's number depends on that row alone."""
-        ...
-
-    def importance(self) -> np.ndarray:
-        """Return one number of at least 0 per column; larger matters more."""
-        ...
+CLASSES = tuple(schema.CLASSES)
+"""What a class model's columns of probabilities are called, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +34,8 @@ class Model:
     ----------
     card : dict
         ``learner, columns, params, seed, rows, best_iteration, data, versions``; models of a
-        walk-forward also have ``features``, ``fold`` and ``target``.
+        walk-forward also have ``features``, ``fold`` and ``target``, those of classes
+        ``payoff``: the mean target of each class over the training rows.
     core : Core
         The learner's own part.
     """
@@ -66,7 +49,7 @@ class Model:
         return f"{self.card['learner']}-{_digest(self.core.text)[:12]}"
 
     def predict(self, X: Any, *, features: dict[str, Any] | None = None) -> np.ndarray:
-        """Forecast one number per row.
+        """Forecast one number per row: the expected target.
 
         Parameters
         ----------
@@ -85,22 +68,68 @@ class Model:
         UserError
             If names, order or feature set differ, or a value is not known.
         """
+        return self.forecast(X, features=features)["forecast"]
+
+    def forecast(self, X: Any, *, features: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+        r"""Forecast all that the model says of a row.
+
+        Parameters
+        ----------
+        X, features
+            As in `predict`.
+
+        Returns
+        -------
+        dict of str to np.ndarray of float64, shape (n_rows,)
+            ``forecast`` first: the expected target. A model of classes adds ``p_down, p_flat,
+            p_up`` (they sum to 1); one of quantiles ``q_10, q_50, q_90`` and the like, in units
+            of the target, never crossing.
+
+        Raises
+        ------
+        UserError
+            As in `predict`.
+
+        Notes
+        -----
+        The expected target of a model of classes is :math:`\sum_k p_k v_k` with :math:`v` the
+        ``payoff`` of its card; without one, ``p_up - p_down``. That of a model of quantiles is
+        its quantile nearest to one half (of two as near, the lower): a median, not a mean.
+        """
         if features is not None and features != self.card.get("features"):
             raise UserError(
                 f"model {self.id}: learnt from feature set {_label(self.card.get('features'))}, "
                 f"found {_label(features)}. Train it anew."
             )
         same_columns(list(X.columns), self.card["columns"], f"model {self.id}")
-        return self.core.predict(matrix(X, f"model {self.id}"))
+        said = self.core.predict(matrix(X, f"model {self.id}"))
+        names = self.core.outputs
+        if not names:
+            return {"forecast": said}
+        columns = {name: np.ascontiguousarray(said[:, k]) for k, name in enumerate(names)}
+        return {"forecast": self._expected(columns), **columns}
+
+    def _expected(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        if tuple(columns) != CLASSES:
+            return columns[middle(list(columns))].copy()
+        down, flat, up = columns.values()
+        # no matrix product: BLAS would give a row other bits in a batch
+        v = self.card.get("payoff") or (-1.0, 0.0, 1.0)
+        return down * v[0] + flat * v[1] + up * v[2]
 
     def save(self, folder: Path) -> None:
         """Write the model's native file and its card; a kill leaves the old, none or the new.
+
+        A model that has no text to come back from (a user's own without ``to_text``) is not
+        written: who looks for it finds none and trains it anew.
 
         Raises
         ------
         UserError
             If the folder cannot be written.
         """
+        if self.core.file is None:
+            return
         sealed = {**self.card, "sha256": _digest(self.core.text)}
         card = json.dumps(sealed, indent=1, sort_keys=True)
         try:
@@ -130,15 +159,24 @@ class Model:
         return f"<b>model {self.id}</b><table>{rows}</table>"
 
 
-def read(folder: Path, cores: dict[str, tuple[str, Callable[[str], Core]]]) -> Model:
+def middle(names: list[str]) -> str:
+    """Return the quantile column nearest to one half; of two as near, the lower.
+
+    >>> middle(["q_10", "q_40", "q_60"])
+    'q_40'
+    """
+    return min(names, key=lambda name: (round(abs(float(name[2:]) - 50), 9), float(name[2:])))
+
+
+def read(folder: Path, find: Callable[[str], Learner]) -> Model:
     """Read the model saved in `folder`, checked against its card.
 
     Parameters
     ----------
     folder : Path
         Where `Model.save` wrote.
-    cores : dict of str to (file name, reader)
-        How each learner's text becomes its core.
+    find : callable
+        Gives the learner of a name: its `FILE` and its `read`.
 
     Returns
     -------
@@ -152,16 +190,17 @@ def read(folder: Path, cores: dict[str, tuple[str, Callable[[str], Core]]]) -> M
     """
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf8"))
-        file, reader = cores[card["learner"]]
-        text = (folder / file).read_bytes().decode("utf8", errors="replace")
+        learner = find(card["learner"])
+        file = folder / str(learner.FILE)
+        text = file.read_bytes().decode("utf8", errors="replace")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"model: no readable model in {folder}. Train it anew.") from error
     if _digest(text) != card.pop("sha256", None):
         raise UserError(
-            f"model: {folder / file} is not what its card says: changed or damaged. "
+            f"model: {file} is not what its card says: changed or damaged. "
             "Train it anew with --retrain."
         )
-    return Model(card, reader(text))
+    return Model(card, learner.read(text))
 
 
 def matrix(X: Any, name: str) -> np.ndarray:
@@ -204,6 +243,42 @@ def training(
     if weight is not None and not (weight.shape == y.shape and (weight > 0).all()):
         raise UserError(f"{name}: weight must hold one number above zero per row.")
     return values, y
+
+
+def varied(y: np.ndarray, name: str) -> None:
+    """Refuse a target that is the same in every row.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to learn.
+    """
+    if len(y) > 1 and (y == y[0]).all():
+        raise UserError(
+            f"{name}: y must vary, found {y[0]:g} in all {len(y):,} training rows. "
+            "Choose a longer validation.train or other labels."
+        )
+
+
+def card(
+    learner: str,
+    columns: list[str],
+    params: dict[str, Any],
+    seed: int,
+    rows: int,
+    best_iteration: int | list[int] | None,
+    versions: dict[str, str],
+) -> dict[str, Any]:
+    """Return the part of a model's card that its learner knows."""
+    return {
+        "learner": learner,
+        "columns": columns,
+        "params": params,
+        "seed": seed,
+        "rows": rows,
+        "best_iteration": best_iteration,
+        "versions": versions,
+    }
 
 
 def settings(params: dict[str, Any], defaults: dict[str, Any], name: str) -> dict[str, Any]:

@@ -2,37 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import polars as pl
-
 from research.errors import UserError, nearest
-from research.models import boosting, contract, linear
+from research.models import boosting, contract, linear, logistic, own, rule, xgb
+from research.models.boosting import classes as lightgbm_classes
+from research.models.boosting import quantiles as lightgbm_quantiles
+from research.models.xgb import classes as xgboost_classes
 
-LEARNERS: dict[str, ModuleType] = {"ridge": linear, "lightgbm": boosting}
-FITTERS = {name: module.fit for name, module in LEARNERS.items()}
-"""``fit(X, y, *, weight, early, seed, params, start_from) -> Model`` of each learner."""
-
-_CORES: dict[str, tuple[str, Callable[[str], contract.Core]]] = {
-    "ridge": (linear.FILE, linear.Weights),
-    "lightgbm": (boosting.FILE, boosting.Trees),
+LEARNERS: dict[str, contract.Learner] = {
+    "ridge": linear,
+    "lightgbm": boosting,
+    "xgboost": xgb,
+    "logistic": logistic,
+    "lightgbm_classes": lightgbm_classes,
+    "xgboost_classes": xgboost_classes,
+    "lightgbm_quantiles": lightgbm_quantiles,
+    **{name: rule.Rule(name) for name in rule.NAMES},
 }
 
 
-def learner(name: str) -> ModuleType:
-    """Return the module of the learner called `name`, or a UserError that names the nearest."""
+def learner(name: str, *, folder: Path | None = None) -> contract.Learner:
+    """Return the learner called `name`.
+
+    Parameters
+    ----------
+    name : str
+        One of `LEARNERS`, or a user's own as ``module:name``.
+    folder : Path, optional
+        Where a user's own files lie; absent: ``studies/`` of the project.
+
+    Returns
+    -------
+    Learner
+        ``PARAMS, CONTINUES, CLASSES, FILE, fit, versions, read``.
+
+    Raises
+    ------
+    UserError
+        If there is none; the message names the nearest.
+    """
+    if ":" in name:
+        return own.find(name, folder=folder)
     if name not in LEARNERS:
         raise UserError(
             f"models: no learner {name!r}.{nearest(name, list(LEARNERS))} "
-            f"Here: {', '.join(LEARNERS)}."
+            f"Here: {', '.join(LEARNERS)}; or your own as module:name."
         )
     return LEARNERS[name]
 
 
-def settings(name: str, params: dict[str, Any], *, threads: int = 1) -> dict[str, Any]:
+def is_rule(name: str, *, folder: Path | None = None) -> bool:
+    """Tell whether the learner `name` is a rule: one column called like it, nothing learnt.
+
+    >>> is_rule("trend"), is_rule("ridge")
+    (True, False)
+    """
+    return isinstance(learner(name, folder=folder), rule.Rule)
+
+
+def settings(
+    name: str, params: dict[str, Any], *, threads: int = 1, folder: Path | None = None
+) -> dict[str, Any]:
     """Pick from the settings of a whole study those that the learner `name` reads.
 
     Parameters
@@ -43,6 +76,8 @@ def settings(name: str, params: dict[str, Any], *, threads: int = 1) -> dict[str
         May hold settings of other learners; what no learner reads is refused.
     threads : int
         For learners that use more than one.
+    folder : Path, optional
+        Where a user's own files lie.
 
     Returns
     -------
@@ -59,48 +94,26 @@ def settings(name: str, params: dict[str, Any], *, threads: int = 1) -> dict[str
     >>> settings("ridge", {"alpha": 2.0, "rounds": 50})
     {'alpha': 2.0}
     """
-    known = {key: None for module in LEARNERS.values() for key in module.PARAMS}
+    known = {key: None for each in LEARNERS.values() for key in each.PARAMS}
     contract.settings(params, known, "models")
-    defaults = learner(name).PARAMS
+    defaults = learner(name, folder=folder).PARAMS
     chosen = {key: params.get(key, value) for key, value in defaults.items()}
     return chosen | ({"threads": threads} if "threads" in defaults else {})
 
 
-def load(folder: Path) -> contract.Model:
-    """Read the model that `Model.save` wrote to `folder`, checked against its card.
+def load(place: Path, *, folder: Path | None = None) -> contract.Model:
+    """Read the model that `Model.save` wrote to `place`, checked against its card.
+
+    Parameters
+    ----------
+    place : Path
+        The model's folder.
+    folder : Path, optional
+        Where a user's own files lie.
 
     Raises
     ------
     UserError
         If there is no model, or a byte of it has changed.
     """
-    return contract.read(Path(folder), _CORES)
-
-
-def importance(model: contract.Model) -> pl.DataFrame:
-    """Tell how much each column matters to a model.
-
-    Parameters
-    ----------
-    model : Model
-        Of any learner.
-
-    Returns
-    -------
-    pl.DataFrame, shape (n_columns, 2)
-        ``feature, importance``, the largest first; shares that sum to 1 (all 0 for a model that
-        uses nothing). Gain for trees, size of the standardised coefficient for ridge.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X = pl.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 1.0, 1.0, 1.0]})
-    >>> model = linear.fit(X, np.array([1.0, 3.0, 5.0, 7.0]), seed=1, params={})
-    >>> importance(model).rows()
-    [('a', 1.0), ('b', 0.0)]
-    """
-    weights = model.core.importance()
-    total = weights.sum()
-    shares = weights / total if total > 0 else weights
-    table = pl.DataFrame({"feature": model.card["columns"], "importance": shares})
-    return table.sort("importance", descending=True, maintain_order=True)
+    return contract.read(Path(place), partial(learner, folder=folder))

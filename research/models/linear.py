@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ FILE = "model.json"
 PARAMS: dict[str, Any] = {"alpha": 1.0}
 CONTINUES = False
 """A closed form has no rounds to add."""
+CLASSES = False
 
 _NAME = "ridge"
 
@@ -25,7 +26,8 @@ class Weights:
     """Mean and coefficient of each column, and the intercept, as JSON with every digit."""
 
     text: str
-    file: str = field(default=FILE, init=False)
+    file: str = FILE
+    outputs: tuple[str, ...] = ()
 
     @cached_property
     def numbers(self) -> dict[str, Any]:
@@ -44,6 +46,17 @@ class Weights:
     def importance(self) -> np.ndarray:
         """Size of each coefficient: what one standard deviation of the column moves."""
         return np.abs(np.array(self.numbers["coef"]))
+
+    def contributions(self, values: np.ndarray) -> np.ndarray:
+        """Coefficient times distance from the training mean: exact, the base is the mean of y."""
+        numbers = self.numbers
+        slopes = np.array(numbers["coef"]) / np.array(numbers["scale"])
+        base = np.full((len(values), 1), numbers["intercept"])
+        parts = (values - np.array(numbers["mean"])) * slopes
+        return np.concatenate([parts, base], axis=1)[:, None, :]
+
+
+read = Weights
 
 
 def fit(
@@ -116,15 +129,8 @@ def fit(
     if not 0 <= chosen["alpha"] < np.inf:
         raise UserError(f"{_NAME}: alpha must be at least 0, found {chosen['alpha']}.")
     values, y = contract.training(X, y, weight, _NAME)
-    card = {
-        "learner": _NAME,
-        "columns": list(X.columns),
-        "params": chosen,
-        "seed": seed,
-        "rows": len(y),
-        "best_iteration": None,
-        "versions": versions(),
-    }
+    contract.varied(y, _NAME)
+    card = contract.card(_NAME, list(X.columns), chosen, seed, len(y), None, versions())
     return contract.Model(card, Weights(_solve(values, y, weight, chosen["alpha"])))
 
 
@@ -133,8 +139,23 @@ def versions() -> dict[str, str]:
     return {"numpy": np.__version__}
 
 
-def _solve(values: np.ndarray, y: np.ndarray, weight: np.ndarray | None, alpha: float) -> str:
-    weight = np.ones(len(y)) if weight is None else weight / weight.mean()
+def standardised(
+    values: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return columns less their mean over their standard deviation, the means and the scales.
+
+    Parameters
+    ----------
+    values : np.ndarray, shape (n_rows, n_columns)
+        All finite.
+    weight : np.ndarray, shape (n_rows,)
+        With a mean of 1.
+
+    Returns
+    -------
+    tuple of np.ndarray, shapes (n_columns, n_rows), (n_columns,), (n_columns,)
+        A constant column is all zero and has the scale infinity.
+    """
     columns = np.ascontiguousarray(values.T)
     mean = (columns * weight).mean(axis=1)
     columns = columns - mean[:, None]
@@ -142,6 +163,12 @@ def _solve(values: np.ndarray, y: np.ndarray, weight: np.ndarray | None, alpha: 
     # what rounding leaves of a constant column is not a spread
     scale = np.where(scale > 1e-12 * np.abs(mean), scale, np.inf)
     columns /= scale[:, None]
+    return columns, mean, scale
+
+
+def _solve(values: np.ndarray, y: np.ndarray, weight: np.ndarray | None, alpha: float) -> str:
+    weight = np.ones(len(y)) if weight is None else weight / weight.mean()
+    columns, mean, scale = standardised(values, weight)
     intercept = (y * weight).mean()
     # einsum with one pass over the rows calls no BLAS, whose sums depend on its threads
     square = np.einsum("ji,ki->jk", columns * weight, columns)

@@ -131,6 +131,7 @@ def _tables(
         "reasons": tested.reasons,
         "forecasts": found.binned,
         f"quantiles_{chosen.bins}_{chosen.scope}": found.quantiles.table,
+        "fee_surface": found.surface,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from research import datasets, performance, plots
+from research import datasets, performance, pipeline, plots
 from research.evaluation import Evaluation
 from research.store import atomic
 from research.study import Study
@@ -39,7 +39,16 @@ def draw(
         "league": lambda: plots.league(rivals),
         "coverage": lambda: plots.coverage(datasets.quality(study)),
         "alpha": lambda: plots.alpha_factor(alpha(found, tested)),
+        "surface": lambda: plots.fee_surface(found.surface, fee=study.costs.charged),
+        "hours": lambda: plots.fee_surface(
+            found.by_hour, x="hour", y="symbol", fee=study.costs.charged
+        ),
     }
+    if classes := found.classes:
+        pictures["confusion"] = lambda: plots.confusion(classes.confusion)
+        pictures["calibration"] = lambda: plots.calibration(classes.calibration)
+    if summary["gate"]:
+        pictures["gate"] = lambda: plots.gate(pipeline.gates(study))
     if summary.get("truth"):
         pictures["truth"] = lambda: plots.truth(truth(summary["truth"]))
     for name, picture in pictures.items():

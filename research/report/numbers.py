@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from research import bars as bar_room
-from research import datasets, league, pipeline
-from research.scores import Score
+from research import datasets, league, models, pipeline
+from research.scores import Classification, Score
 from research.store import cards, trials
 from research.study import Study
 
@@ -47,6 +47,7 @@ def summary(
         "scores": {
             **league.named("ic", found.score),
             "ic_break_even": found.ic_break_even,
+            "league_rank": _rank(rivals),
         },
         "quantiles": {
             "rule": study.evaluation.scope,
@@ -57,10 +58,36 @@ def summary(
             "optimism_gap": found.optimism_gap,
         },
         "backtest": {key: tested.summary[key] for key in BACKTEST},
+        "classes": _classes(found.classes),
+        "gate": _gate(study),
     }
     if study.data.source == "simulated":
         content["truth"] = league.truth(study, found)
     return clean(content)
+
+
+def _rank(rivals: pl.DataFrame) -> int:
+    """Place by net return among all entries, doing nothing included; 1 is the best."""
+    mine = rivals.filter("mine")["net_return"][0]
+    return int((rivals["net_return"] > mine).sum()) + 1
+
+
+def _classes(found: Classification | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    estimates = {"accuracy": found.accuracy, "beyond": found.beyond}
+    ends = {
+        f"{name}{end}": value
+        for name, estimate in estimates.items()
+        for end, value in zip(("", "_low", "_high"), estimate, strict=True)
+    }
+    single = ("majority", "baseline", "macro_f1", "log_loss", "log_loss_baseline")
+    return {**ends, **{key: getattr(found, key) for key in single}}
+
+
+def _gate(study: Study) -> dict[str, Any] | None:
+    decided = pipeline.gates(study)
+    return models.gate_summary(decided) if decided.height else None
 
 
 BACKTEST = (
@@ -133,10 +160,12 @@ def _data(study: Study) -> dict[str, Any]:
 
 
 def clean(value: Any) -> Any:
-    """Turn numpy scalars into plain ones and what is not finite into None."""
+    """Turn numpy scalars into plain ones, moments into text and what is not finite into None."""
     if isinstance(value, dict):
         return {key: clean(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [clean(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, datetime):
+        return value.isoformat()
     return None if isinstance(value, float) and not math.isfinite(value) else value

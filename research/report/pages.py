@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from research import datasets, pipeline
 from research.store import atomic
+from research.stored_runs import runs
 from research.study import Study
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -19,6 +21,7 @@ FILES = {
     "equity.csv": "equity at every bar out of sample",
     "reasons.parquet": "one reason per symbol and bar",
     "forecasts.parquet": "out-of-sample forecasts, with their bins",
+    "fee_surface.parquet": "break-even fee by bin and horizon",
 }
 
 
@@ -42,12 +45,26 @@ def run(
         regression=found.regression.to_dicts(),
         by_symbol=found.by_symbol.to_dicts(),
         blocks=found.score.blocks,
+        twin=_twin(study, summary),
         notebooks=sorted(p.stem for p in (folder / "notebooks").glob("*.html")),
         figures=sorted(p.stem for p in (folder / "figures").glob("*.svg")),
         files={**FILES, **dict.fromkeys(tables, "mean return by quantile")},
     )
     atomic.write_text(folder / "index.html", html)
     return folder / "index.html"
+
+
+def _twin(study: Study, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lay this run beside the newest of the study's twin on the same data: one row per number."""
+    others = [r for r in runs() if study.twin and r.summary["study"] == study.twin]
+    same = [r for r in others if r.summary["data"]["fingerprint"] == summary["data"]["fingerprint"]]
+    if not same:
+        return []
+    rows = [("study", summary["study"], same[0].summary["study"])]
+    for section, key, label, form in _BESIDE:
+        mine, other = (s[section][key] for s in (summary, same[0].summary))
+        rows.append((label, form(mine), form(other)))
+    return [dict(zip(("label", "mine", "other"), row, strict=True)) for row in rows]
 
 
 def _worst_days(study: Study) -> list[dict[str, Any]]:
@@ -111,3 +128,19 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def _day(text: str) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"
+
+
+_BESIDE: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
+    ("scores", "ic", "IC", number),
+    ("scores", "ic_low", "its interval from", number),
+    ("scores", "ic_high", "to", number),
+    ("scores", "ic_break_even", "break-even IC", number),
+    ("scores", "league_rank", "rank in its league", number),
+    ("backtest", "gross_return", "gross return", percent),
+    ("backtest", "net_return", "net return", percent),
+    ("backtest", "net_low", "its interval from", percent),
+    ("backtest", "net_high", "to", percent),
+    ("backtest", "break_even_fee", "break-even fee per side", bps),
+    ("backtest", "trades", "trades", number),
+    ("verdict", "word", "verdict", str),
+)

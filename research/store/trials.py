@@ -16,6 +16,7 @@ from research.store.cards import digest
 _NOT_A_CHOICE = (
     "name",
     "question",
+    "twin",
     "threads",
     "data.path",
     "data.archive",

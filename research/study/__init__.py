@@ -46,6 +46,8 @@ class Study(Section):
 
     name: str = "study"
     question: str = ""
+    twin: str | None = None
+    """The same idea with other settings: a report puts the newest runs of both side by side."""
     seed: int = 42
     threads: Count = 1
     data: Data = Data()

@@ -110,7 +110,7 @@ class Labels(Section):
     """Of `threshold`, `take` and `stop`: a fraction of price, or volatilities of the horizon."""
     take: Annotated[Fraction, Field(gt=0)] | None = None
     stop: Annotated[Fraction, Field(gt=0)] | None = None
-    """`barrier`: distance of the upper and the lower one. Absent: `threshold`."""
+    """Distances up and down where they differ. Absent: `threshold`."""
 
     @property
     def classes(self) -> bool:
@@ -213,9 +213,9 @@ class Sizing(Section):
     """How large a position is, and how far all together may go beyond equity."""
 
     kind: Literal["equal", "fraction", "volatility", "stop", "kelly"] = "equal"
-    """`equal`: equity over symbols; `fraction` of equity; `volatility`: `risk` over the
-    volatility of the horizon; `stop`: `risk` over `backtest.stop`; `kelly`: `kelly` times the
-    Kelly bet."""
+    """`equal`: equity over symbols (and `overlap`); `fraction` of equity; `volatility`: `risk`
+    over the volatility of the horizon; `stop`: `risk` over `backtest.stop`; `kelly`: `kelly`
+    times the Kelly bet."""
     fraction: Annotated[Fraction, Field(gt=0)] = 0.1
     risk: Annotated[Fraction, Field(gt=0)] = 0.005
     """Share of equity that one position may be expected to lose or gain."""

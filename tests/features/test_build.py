@@ -10,18 +10,17 @@ import polars as pl
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests"))
+sys.path += [str(ROOT / "tests"), str(ROOT / "tests/features")]
 
 import laws  # noqa: E402
+import real_bars  # noqa: E402
+from real_bars import KRAKEN, SEVEN  # noqa: E402
 
 from research import features, schema  # noqa: E402
 from research.errors import UserError  # noqa: E402
 from research.features.extra import feature  # noqa: E402
 
 S2 = features.SETS["S2"]
-DATA = ROOT.parent / "shared/data/klines_1m"
-KRAKEN = DATA / "kraken_ohlcvt_2023Q1/XBTUSDC_1.csv.gz"
-SEVEN = DATA / "um_futures_ohlcv_2025-05_06"
 
 
 def probe(seen):
@@ -148,26 +147,11 @@ def test_a_null_in_one_column_empties_the_row():
     assert 0 < table["body"].null_count() < table.height
 
 
-def real(path, names=None):
-    table = (
-        pl.read_parquet(path)
-        if path.suffix == ".parquet"
-        else pl.read_csv(path, has_header=False, new_columns=names)
-    )
-    opened = pl.from_epoch("open_time", "ms" if path.suffix == ".parquet" else "s")
-    table = table.with_columns(
-        opened.dt.cast_time_unit("us").dt.replace_time_zone("UTC"), symbol=pl.lit(path.stem)
-    ).with_columns(time=pl.col("open_time") + laws.MINUTE)
-    absent = [pl.lit(None).alias(c) for c in schema.BARS if c not in table.columns]
-    table = table.with_columns(absent).select(pl.col(c).cast(t) for c, t in schema.BARS.items())
-    return table.sort("symbol", "time")
-
-
 @pytest.mark.real
 @pytest.mark.skipif(not KRAKEN.is_file(), reason="the gappy Kraken bars are not here")
 def test_kraken_with_its_thousands_of_gaps():
     names = ["open_time", "open", "high", "low", "close", "volume", "trades"]
-    bars = real(KRAKEN, names)
+    bars = real_bars.read(KRAKEN, names)
     gaps = (bars["open_time"].diff() != laws.MINUTE).sum()
     assert gaps == 26_746
     began = time.process_time()
@@ -179,6 +163,19 @@ def test_kraken_with_its_thousands_of_gaps():
 @pytest.mark.real
 @pytest.mark.skipif(not SEVEN.is_dir(), reason="the seven futures symbols are not here")
 def test_live_is_batch_on_real_bars():
-    bars = pl.concat(real(p).head(6_000) for p in sorted(SEVEN.glob("*.parquet"))[:2])
+    bars = pl.concat(real_bars.read(p).head(6_000) for p in sorted(SEVEN.glob("*.parquet"))[:2])
     moments = bars["time"].unique().sort()[400::61].to_list()
     assert laws.law_live_is_batch(S2, bars, moments) > 100
+
+
+def test_a_column_that_the_source_lacks_is_named():
+    bars = laws.market(rows=700).with_columns(trades=pl.lit(None, pl.Int64))
+    plus = features.SETS["S2_plus"]
+    with pytest.raises(UserError) as error:
+        features.build(bars, plus, interval=laws.MINUTE)
+    assert str(error.value) == (
+        "feature 'trades_ratio': has no value in any row: these bars have no trades. "
+        "Leave it out (features.groups.flow = false)."
+    )
+    without = features.resolve("S2_plus", groups={"flow": False})
+    assert features.build(bars, without, interval=laws.MINUTE)["rsi"].count() > 0

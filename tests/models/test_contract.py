@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from research import models
+from research import models, schema
 from research.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-LEARNERS = list(models.FITTERS)
-SMALL = {"ridge": {}, "lightgbm": {"rounds": 30, "min_data_in_leaf": 20}}
+LEARNERS = [name for name in models.LEARNERS if not models.is_rule(name)]  # rules learn nothing
+TREES = {"rounds": 30, "min_data_in_leaf": 20}
+SMALL = {name: TREES if "rounds" in models.learner(name).PARAMS else {} for name in LEARNERS}
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,20 @@ def data():
     return X, y
 
 
+def answers(learner, y):
+    """What the learner is taught: the number, or its class."""
+    return np.sign(y) * (np.abs(y) > 0.6) if models.learner(learner).CLASSES else y
+
+
 def fitted(learner, data, **more):
     X, y = data
-    return models.FITTERS[learner](X, y, seed=7, **({"params": SMALL[learner]} | more))
+    fit = models.learner(learner).fit
+    return fit(X, answers(learner, y), seed=7, **({"params": SMALL[learner]} | more))
+
+
+def said(model, X):
+    """All that a model says, one column after the other."""
+    return np.column_stack(list(model.forecast(X).values()))
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -46,23 +58,40 @@ def test_a_stored_model_forecasts_bit_for_bit_and_saves_the_same(learner, data, 
     model = fitted(learner, data)
     model.save(tmp_path / "a")
     loaded = models.load(tmp_path / "a")
-    assert (loaded.predict(X) == model.predict(X)).all()
+    assert (said(loaded, X) == said(model, X)).all()
     assert (loaded.id, loaded.card) == (model.id, json.loads(json.dumps(model.card)))
     loaded.save(tmp_path / "b")
     for path in (tmp_path / "a").iterdir():
         assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes()
-    assert (pickle.loads(pickle.dumps(model)).predict(X) == model.predict(X)).all()
+    assert (said(pickle.loads(pickle.dumps(model)), X) == said(model, X)).all()
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_forecast_depends_on_its_own_row_alone(learner, data):
     X, _ = data
     model = fitted(learner, data)
-    whole = model.predict(X)
-    alone = [model.predict(X.slice(k, 1))[0] for k in range(0, 4000, 97)]
+    whole = said(model, X)
+    alone = [said(model, X.slice(k, 1))[0].tolist() for k in range(0, 4000, 97)]
     assert alone == whole[::97].tolist()
-    assert (model.predict(X.reverse())[::-1] == whole).all()
-    assert model.predict(X.head(0)).shape == (0,)
+    assert (said(model, X.reverse())[::-1] == whole).all()
+    assert said(model, X.head(0)).shape == (0, whole.shape[1])
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_the_forecast_comes_first_and_is_the_prediction(learner, data):
+    X, _ = data
+    model = fitted(learner, data)
+    found = model.forecast(X)
+    assert list(found) == ["forecast", *model.core.outputs]
+    assert all(v.shape == (4000,) and v.dtype == np.float64 for v in found.values())
+    assert (found["forecast"] == model.predict(X)).all()
+    if models.learner(learner).CLASSES:
+        assert list(found)[1:] == list(schema.CLASSES)
+        p = np.column_stack(list(found.values())[1:])
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
+        assert (p >= 0).all() and (found["forecast"] == p[:, 2] - p[:, 0]).all()
+        model.card["payoff"] = [-2.0, 0.1, 3.0]
+        np.testing.assert_allclose(model.predict(X), p @ [-2.0, 0.1, 3.0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -70,7 +99,7 @@ def test_it_learns_and_pandas_is_at_home(learner, data):
     X, y = data
     model = fitted(learner, data)
     assert np.corrcoef(model.predict(X), y)[0, 1] > 0.5
-    again = models.FITTERS[learner](X.to_pandas(), y, seed=7, params=SMALL[learner])
+    again = fitted(learner, (X.to_pandas(), y))
     assert again.core.text == model.core.text
     assert (model.predict(X.to_pandas()) == model.predict(X)).all()
     table = models.importance(model)
@@ -109,7 +138,7 @@ def test_another_version_of_the_feature_set_is_refused(learner, data, toy):
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_what_cannot_be_learnt_is_named(learner, data):
     X, y = data
-    fit = models.FITTERS[learner]
+    y, fit = answers(learner, y), models.learner(learner).fit
     usual = {"seed": 1, "params": {}}
     with pytest.raises(UserError, match="same number of rows"):
         fit(X, y[:-1], **usual)
@@ -121,6 +150,11 @@ def test_what_cannot_be_learnt_is_named(learner, data):
         fit(X, y, weight=np.zeros(len(y)), **usual)
     with pytest.raises(UserError, match="unknown setting 'alpah'"):
         fit(X, y, seed=1, params={"alpah": 1})
+    nothing = (
+        r"training rows" if models.learner(learner).CLASSES else r"y must vary, found 1 in all"
+    )
+    with pytest.raises(UserError, match=nothing):
+        fit(X, np.ones(len(y)), **usual)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -189,6 +223,9 @@ def test_settings_are_picked_from_a_whole_study():
     assert (chosen["rounds"], chosen["threads"], chosen["num_leaves"]) == (9, 2, 15)
     with pytest.raises(UserError, match=r"unknown setting 'round'. Did you mean 'rounds'"):
         models.settings("ridge", {"round": 3})
+    assert models.settings("logistic", whole) == {"alpha": 2.0, "calibrate": True}
+    assert models.settings("xgboost_classes", whole)["rounds"] == 9
+    assert models.settings("trend", whole) == {}
     with pytest.raises(UserError, match=r"no learner 'lightgmb'. Did you mean 'lightgbm'"):
         models.settings("lightgmb", {})
 
@@ -202,20 +239,108 @@ def test_a_model_shows_itself_small(learner, data):
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_learners_print_nothing(learner, data, tmp_path, capfd):
     X, y = data
-    early = (X.tail(500), y[-500:])
     for rows in (3000, 60):  # also too few for a leaf
+        early = (X.tail(500), answers(learner, y[-500:]))
         model = fitted(learner, (X.head(rows), y[:rows]), early=early, params={})
         model.save(tmp_path)
         models.load(tmp_path).predict(X)
-    if learner == "lightgbm":
+    if models.learner(learner).CONTINUES:
         fitted(learner, data, start_from=model)
     assert capfd.readouterr() == ("", "")
 
 
 def test_importing_models_loads_no_library():
     code = (
-        "import sys, research.models; "
-        "print(sorted({'lightgbm', 'sklearn', 'scipy', 'pandas', 'numba'} & set(sys.modules)))"
+        "import sys, research.models; heavy = {'lightgbm', 'xgboost', 'shap', 'sklearn', 'scipy', "
+        "'pandas', 'numba'}; print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_every_setting_of_a_learner_is_a_studys_and_has_its_default():
+    """A study hands its settings over by name: one that it lacks could never be set."""
+    from research.study.sections import Model
+
+    words = Model().model_dump()
+    for name in models.LEARNERS:
+        settings = {k: v for k, v in models.learner(name).PARAMS.items() if k != "threads"}
+        assert settings == {key: words[key] for key in settings}
+
+
+def test_all_learners_that_a_study_may_name_are_here():
+    from research.study import sections
+
+    assert tuple(models.LEARNERS) == sections.LEARNERS
+
+
+@pytest.mark.parametrize("learner", [x for x in LEARNERS if models.learner(x).CONTINUES])
+def test_rounds_are_added_to_a_model_of_the_same_learner_alone(learner, data):
+    X, y = data
+    base = fitted(learner, data)
+    longer = fitted(learner, data, params=SMALL[learner] | {"rounds": 5}, start_from=base)
+    rounds, more = (np.atleast_1d(m.card["best_iteration"]) for m in (base, longer))
+    assert (more == rounds + 5).all()
+    again = fitted(learner, data, params=SMALL[learner] | {"rounds": 5}, start_from=base)
+    assert again.core.text == longer.core.text and not (said(longer, X) == said(base, X)).all()
+    other = fitted("xgboost" if learner != "xgboost" else "lightgbm", data)
+    with pytest.raises(UserError, match=f"can add rounds to a {learner} model only, found"):
+        fitted(learner, data, start_from=other)
+    with pytest.raises(UserError, match="columns must be those it learnt"):
+        fitted(learner, (X.select("b", "a", "c", "d"), y), start_from=base)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_constant_column_does_no_harm(learner, data):
+    X, y = data
+    model = fitted(learner, (X.with_columns(still=pl.lit(0.1)), y))
+    importance = dict(models.importance(model).rows())
+    assert importance["still"] == 0 and importance["a"] > 0.2
+
+
+@pytest.mark.parametrize("learner", [x for x in LEARNERS if models.learner(x).CLASSES])
+def test_classes_that_cannot_be_learnt_are_named(learner, data):
+    X, _ = data
+    fit = models.learner(learner).fit
+    usual = {"seed": 1, "params": {}}
+    with pytest.raises(UserError, match=r"y must be the class -1, 0 or 1, found 0\.003"):
+        fit(X, np.full(4000, 0.003), **usual)
+    line = "two classes at least, found flat in all 4,000 and no down and up"
+    with pytest.raises(UserError, match=line):
+        fit(X, np.zeros(4000), **usual)
+    early = (X, np.full(4000, 2.0))
+    with pytest.raises(UserError, match="early rows: y must be the class -1, 0 or 1"):
+        fit(X, np.sign(X["a"].to_numpy()), early=early, **usual)
+
+
+@pytest.mark.parametrize("learner", [x for x in LEARNERS if models.learner(x).CLASSES])
+def test_a_class_that_never_came_gets_next_to_nothing(learner, data):
+    X, y = data
+    model = models.learner(learner).fit(X, np.sign(y), seed=1, params=SMALL[learner])
+    found = model.forecast(X)
+    assert found["p_flat"].max() < 1e-4
+    assert np.corrcoef(found["p_up"], y)[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("learner", [x for x in LEARNERS if models.learner(x).CLASSES])
+def test_early_rows_calibrate_where_asked(learner, data):
+    X, y = data
+    known = answers(learner, y)
+    early = (X.tail(1000), known[-1000:])
+    params = SMALL[learner] | (
+        {"early_stopping": 0, "rounds": 80} if "rounds" in SMALL[learner] else {}
+    )
+
+    def loss(calibrate):
+        model = fitted(
+            learner,
+            (X.head(1000), y[:1000]),
+            early=early,
+            params=params | {"calibrate": calibrate},
+        )
+        p = np.column_stack(list(model.forecast(early[0]).values())[1:])
+        return -np.log(p[np.arange(1000), early[1].astype(int) + 1]).mean(), model
+
+    plain, without = loss(False)
+    better, model = loss(True)
+    assert better < plain and without.id != model.id

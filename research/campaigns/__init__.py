@@ -1,0 +1,111 @@
+"""Long measurements of the whole house, too long for check; each ends in numbers to quote.
+
+``truth``: simulated markets with and without a planted edge, fixed seeds. Does the pipeline find
+what is there, no more than is there, and nothing where there is nothing?
+``nothing``: studies on simulated markets without an edge. Does any of them find or earn one?
+``phase``: studies on planted edges of growing strength, at growing costs. Is the sign of what they
+earn that of the edge less its costs?
+``interruption``: reports killed at random moments and run again. Are the tables byte for byte those
+of a run that nobody disturbed?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from research.campaigns.grid import phase
+from research.campaigns.killed import SMALL, interruption
+from research.campaigns.noise import nothing
+from research.campaigns.planted import truth
+from research.errors import UserError, nearest
+
+__all__ = [
+    "CAMPAIGNS",
+    "SEEDS",
+    "SMALL",
+    "interruption",
+    "nothing",
+    "phase",
+    "run",
+    "text",
+    "truth",
+]
+
+CAMPAIGNS: dict[str, Callable[..., dict[str, Any]]] = {
+    "truth": truth,
+    "nothing": nothing,
+    "phase": phase,
+    "interruption": interruption,
+}
+SEEDS = {"truth": 20, "nothing": 10, "phase": 1, "interruption": 20}
+"""How many markets of each kind, or kills, where nothing else is said."""
+_OF_STUDIES = ("nothing", "phase")
+_TOO_LONG = ("markets", "cells")
+
+
+def run(
+    name: str, *, seeds: int | None = None, workers: int, studies: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run one campaign.
+
+    Parameters
+    ----------
+    name : str
+        A key of `CAMPAIGNS`.
+    seeds : int, optional
+        Markets of each kind, with seeds 1, 2, 3, ...; kills for `interruption`. Absent: `SEEDS`.
+    workers : int
+        Processes.
+    studies : sequence of str
+        Which studies `nothing` and `phase` measure; none named: the three of the sources. The
+        other campaigns have one of their own.
+
+    Returns
+    -------
+    dict
+        JSON values, as the campaign itself says.
+
+    Raises
+    ------
+    UserError
+        If there is no such campaign or study.
+
+    Examples
+    --------
+    >>> run("phrase", workers=1)
+    Traceback (most recent call last):
+    research.errors.UserError: campaign 'phrase': not known. Did you mean 'phase'? ...
+    """
+    if name not in CAMPAIGNS:
+        known = list(CAMPAIGNS)
+        raise UserError(f"campaign {name!r}: not known.{nearest(name, known)} Here: {known}.")
+    chosen = {"studies": tuple(studies)} if studies and name in _OF_STUDIES else {}
+    return CAMPAIGNS[name](SEEDS[name] if seeds is None else seeds, workers, **chosen)
+
+
+def text(found: dict[str, Any]) -> str:
+    """Write a campaign's numbers as lines.
+
+    Examples
+    --------
+    >>> print(text({"on": {"markets": 2}, "failed": [], "grid": ["a", "b"]}))
+    on                      markets                           2
+    failed                                                    none
+    grid
+      a
+      b
+    """
+    lines = []
+    for key, value in found.items():
+        if key not in _TOO_LONG:
+            inside = value if isinstance(value, dict) else {"": value}
+            for name, shown in inside.items():
+                lines += _line(key, name, shown)
+    return "\n".join(lines)
+
+
+def _line(key: str, name: str, shown: Any) -> list[str]:
+    if isinstance(shown, list) and shown:
+        return [f"{key:24}{name}".rstrip(), *(f"  {each}" for each in shown)]
+    return [f"{key:24}{name:34}{'none' if shown in ([], None) else shown}"]

@@ -1,0 +1,172 @@
+r"""The phase diagram: does the sign of what a study earns follow planted IC against its cost?
+
+An edge pays where its IC lies above the break-even IC, :math:`IC^* = c / (\bar z \sigma_h)`, of the
+round-trip cost c. Near that line a sign tells nothing, so cells within a factor of `MARGIN` of it
+are left out and counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from research import league, pipeline, scores
+from research.campaigns.markets import STUDIES, Market, Options, daily_t, over, own_store, simulated
+from research.report.numbers import clean
+from research.study import Study
+
+COSTS = (0.0, 0.2e-4, 0.5e-4, 2e-4, 5e-4, 20e-4)
+"""Round trips, fractions of price: from nothing to what a small account pays."""
+PLANTED = (0.03, 0.06, 0.10, 0.15, 0.25)
+_MINUTES = (0.03, 0.06, 0.09, 0.12, 0.15)  # one minute holds no more of an edge of ten
+_SHORT = 300.0
+MARGIN = 2.0
+
+
+def phase(
+    seeds: int, workers: int, studies: tuple[str, ...] = STUDIES, options: Options | None = None
+) -> dict[str, Any]:
+    """Take each study through markets with edges of growing strength, and trade at growing costs.
+
+    Every market has noise of its own. A study is trained once on each; its stored forecasts are
+    traded at all `COSTS`, each half paid on entry and half on exit, in place of the study's own.
+
+    Parameters
+    ----------
+    seeds : int
+        Markets for each study and planted IC.
+    workers : int
+        Processes.
+    studies : tuple of str
+        Names or paths.
+    options : dict, optional
+        Settings that win over those of studies and campaign.
+
+    Returns
+    -------
+    dict
+        ``cells`` (a row for each), ``failed``, and by study what `counted` returns.
+
+    Raises
+    ------
+    UserError
+        If there is no such study.
+    """
+    markets: list[Market] = []
+    for name in studies:
+        short = simulated((name, 1, 0.0, options or {})).labels.horizon.total_seconds() < _SHORT
+        strengths = [ic for _ in range(seeds) for ic in (_MINUTES if short else PLANTED)]
+        markets += [(name, seed, ic, options or {}) for seed, ic in enumerate(strengths, 1)]
+    rows, failed = over(_market, markets, workers, "phase")
+    rows.sort(key=lambda r: (studies.index(r["study"]), r["planted_ic"], r["seed"], r["cost"]))
+    by_study = {name: counted([r for r in rows if r["study"] == name]) for name in studies}
+    return {"cells": rows, "failed": failed, **by_study}
+
+
+def _market(market: Market) -> list[Options]:
+    with own_store():
+        study = simulated(market)
+        forecasts = pipeline.forecasts(study)
+        known = league.truth(study, pipeline.evaluation(study, forecasts))
+        cells = [_cell(study, forecasts, cost, known) for cost in COSTS]
+    return [clean({"study": market[0], "seed": market[1], **cell}) for cell in cells]
+
+
+def _cell(study: Study, forecasts: Any, cost: float, known: dict[str, Any]) -> Options:
+    free = dict.fromkeys(("slippage", "half_spread", "impact", "funding"), 0.0)
+    paid = {f"costs.{key}": value for key, value in {**free, "fee": cost / 2}.items()}
+    chosen = study.with_options({**paid, "costs.funding_history": None})
+    tested = pipeline.backtest(chosen, forecasts)
+    cell = {
+        **known,
+        "cost": cost,
+        "ic_break_even": scores.break_even_ic(forecasts, cost=cost),
+        **{key: tested.summary[key] for key in ("gross_return", "net_return", "trades", "days")},
+        **daily_t(tested.equity, capital=study.backtest.capital),
+    }
+    return judged(cell)
+
+
+def judged(cell: dict[str, Any]) -> dict[str, Any]:
+    """Add what sign was to be expected, and whether it came.
+
+    Parameters
+    ----------
+    cell : dict
+        ``planted_ic, ic_break_even, found_ic_low, found_ic_high, net_return``.
+
+    Returns
+    -------
+    dict
+        With ``expected`` (1: planted IC beyond `MARGIN` times break-even; -1: below break-even
+        over `MARGIN`; 0: near) and ``right``; and the same by what the learner found
+        (``expected_found`` from the interval of the found IC, 0 where it covers break-even;
+        ``right_found``). A gain is right where 1 is expected; a loss, or no trade at all, where
+        -1 is. None where 0 is.
+
+    Examples
+    --------
+    >>> cell = judged({"planted_ic": 0.1, "ic_break_even": 0.03, "net_return": -0.01,
+    ...                "found_ic_low": 0.0, "found_ic_high": 0.02})
+    >>> cell["expected"], cell["right"], cell["expected_found"], cell["right_found"]
+    (1, False, -1, True)
+    """
+    needed, planted = cell["ic_break_even"], cell["planted_ic"]
+    by_plan = (planted > MARGIN * needed) - (planted < needed / MARGIN)
+    by_found = (cell["found_ic_low"] > needed) - (cell["found_ic_high"] < needed)
+    gained = cell["net_return"] > 0
+    return {
+        **cell,
+        "expected": by_plan,
+        "right": gained == (by_plan > 0) if by_plan else None,
+        "expected_found": by_found,
+        "right_found": gained == (by_found > 0) if by_found else None,
+    }
+
+
+def counted(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum up the cells of one study; empty without any.
+
+    Returns
+    -------
+    dict
+        ``cells``, ``near`` (left out), ``away`` and ``right`` (of those away); of these ``pay``,
+        ``right_where_it_pays``, ``idle_where_it_pays`` (nothing was traded: counted as wrong) and
+        ``right_where_it_does_not``; ``away_by_found`` and ``right_by_found``; ``grid``, lines to
+        read: net return by planted IC and cost, with ``!`` where the sign is wrong and ``~`` where
+        the cell is near.
+    """
+    if not cells:
+        return {}
+    away = [c for c in cells if c["expected"]]
+    pay = [c for c in away if c["expected"] > 0]
+    by_found = [c for c in cells if c["expected_found"]]
+    right = sum(c["right"] for c in away)
+    right_pay = sum(c["right"] for c in pay)
+    return {
+        "cells": len(cells),
+        "near": len(cells) - len(away),
+        "away": len(away),
+        "right": right,
+        "pay": len(pay),
+        "right_where_it_pays": right_pay,
+        "idle_where_it_pays": sum(c["trades"] == 0 for c in pay),
+        "right_where_it_does_not": right - right_pay,
+        "away_by_found": len(by_found),
+        "right_by_found": sum(c["right_found"] for c in by_found),
+        "grid": _lines(cells),
+    }
+
+
+def _lines(cells: list[dict[str, Any]]) -> list[str]:
+    costs = sorted({c["cost"] for c in cells})
+    head = "planted  found   seed" + "".join(f"{cost * 1e4:>9g} bps" for cost in costs)
+    by_market: dict[tuple[float, int], list[dict[str, Any]]] = {}
+    for cell in sorted(cells, key=lambda c: (c["planted_ic"], c["seed"], c["cost"])):
+        by_market.setdefault((cell["planted_ic"], cell["seed"]), []).append(cell)
+    return [head, *(_row(planted, seed, row) for (planted, seed), row in by_market.items())]
+
+
+def _row(planted: float, seed: int, row: list[dict[str, Any]]) -> str:
+    marks = {None: "~", True: " ", False: "!"}
+    shown = "".join(f"{c['net_return']:>+12.2%}{marks[c['right']]}" for c in row)
+    return f"{planted:<9.2f}{row[0]['found_ic']:<+8.3f}{seed:<4}{shown}"

@@ -1,0 +1,234 @@
+"""Several strategies in one account, and settings chosen as time goes by.
+
+Each component trades a share of the account on the desk, from flat to flat within each period; its
+share is set at the period's start from what was known then. So the account's curve is made of
+fills, not of averaged ratios, and closing at each period's end is paid for.
+
+>>> import research
+>>> research.portfolio.run(["demo"], weights="cost_aware", by_symbol=True)  # doctest: +SKIP
+>>> research.portfolio.walk_forward("demo", {}, ["model.alpha=0.1,10"]).plot()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+
+from research import batch, datasets, pipeline, scores, sweeps, tape
+from research.errors import UserError
+from research.portfolio.account import DAY, Component, component, together
+from research.portfolio.result import Portfolio
+from research.portfolio.weights import FEWEST_DAYS, WEIGHTS, scheme
+from research.store import cards, trials
+from research.study import Study, read
+from research.units import show
+
+__all__ = ["WEIGHTS", "Component", "Portfolio", "components", "run", "together", "walk_forward"]
+
+_FACTS = ("costs.", "simulated.", "data.source", "data.path", "data.venue", "data.market")
+
+_TAPE = ("tape", "symbols", "venue")
+
+
+def run(
+    studies: str | Study | Sequence[str | Study],
+    *,
+    weights: str = "inverse_volatility",
+    every: timedelta = 7 * DAY,
+    lookback: timedelta = 28 * DAY,
+    by_symbol: bool = False,
+    progress: batch.Progress | None = None,
+) -> Portfolio:
+    """Trade several studies in one account.
+
+    Parameters
+    ----------
+    studies : str, Study, or sequence of them
+        Names are read as they stand. The account lives while all of them trade out of sample;
+        its capital is the first one's.
+    weights : {"equal", "inverse_volatility", "cost_aware", "best"}
+        How shares are set at each period's start, from the daily net returns before it; see
+        `portfolio.weights`. With fewer than 5 days before it, all have the same.
+    every : timedelta
+        Length of a period, in whole days from a UTC midnight. At its end all is closed and paid.
+    lookback : timedelta
+        History that shares look at: whole days, 5 at least.
+    by_symbol : bool
+        Every symbol of every study is a component of its own. Limits of a study that span
+        symbols, such as ``backtest.max_positions``, then hold for each one.
+    progress : callable, optional
+        Takes (done, total, label). Absent: bars on stderr.
+
+    Returns
+    -------
+    Portfolio
+
+    Raises
+    ------
+    UserError
+        If nothing is named or one study twice, `weights` is unknown, or the studies have no common
+        span.
+
+    Notes
+    -----
+    Every study counts as a trial of its data, and so does the portfolio: of many weights tried,
+    one will look good.
+    """
+    known = _read([studies] if isinstance(studies, (str, Study)) else studies)
+    scheme(weights)
+    parts: list[Component] = []
+    for name, study in known.items():
+        watch = progress or batch.progress(f"forecasts of {name}")
+        parts += components(study, name=name, by_symbol=by_symbol, progress=watch)
+    how: dict[str, Any] = {"weights": weights, "every": every, "lookback": lookback}
+    return _account(parts, list(known.values()), how, timedelta(0), progress)
+
+
+def walk_forward(
+    chosen: str,
+    options: dict[str, Any],
+    grid: list[str],
+    *,
+    every: timedelta = 7 * DAY,
+    lookback: timedelta = 28 * DAY,
+    progress: batch.Progress | None = None,
+) -> Portfolio:
+    """Choose a study's settings again and again, each time by the days before alone.
+
+    Parameters
+    ----------
+    chosen : str
+        A study's name, or the path of its file.
+    options : dict of str to value
+        Dotted settings that all combinations share.
+    grid : list of str
+        ``"key=v1,v2"`` each, as a sweep takes it.
+    every, lookback, progress
+        As `run` takes them.
+
+    Returns
+    -------
+    Portfolio
+        The account that traded, in each period, the combination with the highest Sharpe ratio of
+        daily net returns in the `lookback` before it. It begins after the first 5 days, when there
+        is something to choose by. Its components are the combinations, each held from beginning to
+        end: the best of them is known only afterwards.
+
+    Raises
+    ------
+    UserError
+        If the grid is empty, a setting is unknown, cannot work or is a fact of the market, or
+        there are not enough days.
+
+    Notes
+    -----
+    Every combination counts as a trial of its data, and so does the walk.
+    """
+    points = {_label(point): point for point in sweeps.combinations(grid)}
+    for key in next(iter(points.values())):
+        if key.startswith(_FACTS):
+            raise UserError(
+                f"walk: {key} is a fact of the market, not a choice: the kindest one would always "
+                "win. Set it with -o; ./run sweep shows how much hangs on it."
+            )
+    studies = {label: read(chosen, {**options, **point}) for label, point in points.items()}
+    for study in studies.values():
+        tape.rules(study)  # what cannot go together says so before anything is trained
+    watch = progress or batch.progress(f"{len(studies)} combinations")
+    parts: list[Component] = []
+    shelf: dict[str, tape.Tape] = {}
+    for done, (label, study) in enumerate(studies.items(), start=1):
+        (part,) = components(study, name=label)
+        # combinations that only trade differently share one tape
+        laid = shelf.setdefault(_name(part, *_TAPE), part.laid)
+        parts.append(part._replace(laid=laid))
+        watch(done, len(studies), label)
+    how: dict[str, Any] = {"weights": "best", "every": every, "lookback": lookback}
+    return _account(parts, list(studies.values()), how, FEWEST_DAYS * DAY, progress)
+
+
+def components(
+    study: Study,
+    *,
+    name: str | None = None,
+    by_symbol: bool = False,
+    progress: batch.Progress | None = None,
+) -> list[Component]:
+    """Return the component that `study` is, or one for each of its symbols; count the trial.
+
+    Parameters
+    ----------
+    study : Study
+        Its forecasts are made, or taken from the store.
+    name : str, optional
+        What to call it; absent: the study's name.
+    by_symbol : bool
+        Every symbol becomes a component that trades alone.
+    progress : callable, optional
+        Takes (done, total, label) after each fold.
+    """
+    bars, made = pipeline.bars(study), pipeline.forecasts(study, progress=progress)
+    score = scores.ic(made, horizon=study.labels.horizon, draws=100, seed=study.seed)
+    datasets.count_trial(study, made, score.ic)
+    binned = pipeline.binned(study, made)
+    rules, capital, called = tape.rules(study), study.backtest.capital, name or study.name
+    if not by_symbol:
+        return [component(called, tape.lay(study, bars, binned), rules, capital)]
+    found = []
+    for symbol in binned["symbol"].unique().sort():
+        mine = pl.col("symbol") == symbol
+        laid = tape.lay(study, bars.filter(mine), binned.filter(mine))
+        found.append(component(f"{called} {symbol}", laid, rules, capital))
+    return found
+
+
+def _read(studies: Iterable[str | Study]) -> dict[str, Study]:
+    """Read studies and name them; those of one name by the settings in which they differ."""
+    known = [study if isinstance(study, Study) else read(study) for study in studies]
+    if not known:
+        raise UserError("portfolio: name at least one study, as in ./run portfolio demo quantiles")
+    settings, named = [study.settings() for study in known], {}
+    for study, mine in zip(known, settings, strict=True):
+        same = [other for other in settings if other["name"] == study.name]
+        apart = {key: value for key, value in mine.items() if any(value != o[key] for o in same)}
+        label = " ".join([study.name, _label(apart)]).strip()
+        if label in named:
+            raise UserError(f"portfolio: study {label!r} is named twice; once is enough.")
+        named[label] = study
+    return named
+
+
+def _label(point: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in point.items())
+
+
+def _account(
+    parts: list[Component],
+    studies: list[Study],
+    how: dict[str, Any],
+    watched: timedelta,
+    progress: batch.Progress | None,
+) -> Portfolio:
+    """Trade the components together, and count the account as a trial of all data it read."""
+    capital, watch = studies[0].backtest.capital, progress or batch.progress("account")
+    made = together(parts, **how, capital=capital, watched=watched, progress=watch)
+    words = {"every": show(how["every"]), "lookback": show(how["lookback"])}
+    chosen = {
+        "portfolio": sorted(_name(p, *_TAPE, "rules") for p in parts),
+        "weights": how["weights"],
+        **words,
+    }
+    lineages = {datasets.dataset(study).lineage for study in studies}
+    net = made.summary["net_return"]
+    counted = [trials.record(chosen, lineage=name, net_return=net) for name in sorted(lineages)]
+    return replace(made, counted=sum(counted))
+
+
+def _name(part: Component, *keys: str) -> str:
+    """Name a component by what is on its tape, or by that and its rules."""
+    made_of = tape.parts(part.laid, part.rules, 1.0)
+    return cards.digest([made_of[key] for key in keys])

@@ -1,0 +1,172 @@
+"""How a study trains: what decides its forecasts, where its fold models lie, what weighs its rows.
+
+`pipeline.forecasts` is the way in; this is its workshop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from research import features as feature_room
+from research import labels as label_room
+from research import models, schema
+from research.batch import Progress
+from research.features import lint
+from research.store import cards, tables
+from research.study import ROOT, Study
+from research.study.sections import Labels
+
+OWN = ROOT / "studies"
+"""Where a user's own features, rules and models lie."""
+
+
+def feature_set(study: Study) -> feature_room.FeatureSet:
+    """Return what the study's learner looks at: its feature set, or the one column of a rule."""
+    chosen, name = study.features, study.model.name
+    if not models.is_rule(name, folder=OWN):
+        return feature_room.resolve(
+            chosen.set, groups=chosen.groups, extra=chosen.extra, folder=OWN
+        )
+    groups = {rule: rule == name for rule in feature_room.SETS["rules"].names}
+    own = [name] if ":" in name else []
+    return feature_room.resolve("rules", groups=groups, extra=own, folder=OWN)
+
+
+def has_classes(learner: str) -> bool:
+    """Tell whether a learner gives class probabilities."""
+    return models.learner(learner, folder=OWN).CLASSES
+
+
+def labels(
+    chosen: Labels,
+    bars: pl.DataFrame,
+    horizon: timedelta,
+    interval: timedelta,
+    sigma: pl.DataFrame | None,
+) -> pl.DataFrame:
+    """Return the labels that a study's words ask for; `sigma` where they are in volatilities."""
+    how: dict[str, Any] = {"horizon": horizon, "interval": interval}
+    if chosen.kind == "volatility":
+        return label_room.volatility(bars, **how)
+    how["entry"] = chosen.entry
+    if chosen.kind == "return":
+        return label_room.forward_return(bars, **how)
+    take, stop = chosen.take or chosen.threshold, chosen.stop or chosen.threshold
+    if chosen.kind == "barrier":
+        return label_room.barrier(bars, take=take, stop=stop, sigma=sigma, **how)
+    return label_room.direction(bars, up=take, down=stop, sigma=sigma, **how)
+
+
+def parts(study: Study, source: pl.DataFrame, table: pl.DataFrame) -> dict[str, Any]:
+    """Return all that decides one learner's forecasts: the key they are stored under."""
+    words = study.model.model_dump(mode="json")
+    learner = words["name"]
+    return {
+        "bars": cards.fingerprint(source),
+        "features": cards.fingerprint(table),
+        "labels": study.labels.model_dump(mode="json"),
+        "validation": study.validation.model_dump(mode="json"),
+        "learner": learner,
+        "own": models.own_source(learner, folder=OWN) if ":" in learner else "",
+        "params": {
+            key: words[key] for key in models.settings(learner, {}, folder=OWN) if key in words
+        },
+        "training": {
+            key: words[key] for key in ("single", "target", "continue_rounds", "weight", "decay")
+        },
+        "seed": study.seed,
+        "code": cards.code("labels", "validation", "models"),
+    }
+
+
+def forecast(
+    study: Study,
+    bars: pl.DataFrame,
+    table: pl.DataFrame,
+    labels: pl.DataFrame,
+    folds: Any,
+    decided: dict[str, Any],
+    progress: Progress | None,
+) -> tables.Tables:
+    """Train every fold and forecast its test rows; also the decisions of the gate, if any."""
+    columns = [c for c in table.columns if c not in schema.FEATURES]
+    if not models.is_rule(study.model.name, folder=OWN):
+        _lint(study, bars, table, folds[0])
+    made = models.out_of_sample(
+        table,
+        labels,
+        folds,
+        learner=study.model.name,
+        columns=columns,
+        horizon_bars=study.labels.horizon // study.data.interval,
+        target=study.model.target,
+        inner=study.validation.inner,
+        params=decided["params"],
+        seed=study.seed,
+        threads=study.threads,
+        single=study.model.single,
+        feature_card=feature_card(study, table),
+        folder=model_folder(decided),
+        continue_rounds=study.model.continue_rounds,
+        weigh=weigher(study),
+        gate=study.validation.gate,
+        own_folder=OWN,
+        progress=progress,
+    )
+    return {"table": made.forecasts, "gates": made.gates}
+
+
+def _lint(study: Study, bars: pl.DataFrame, table: pl.DataFrame, fold: Any) -> None:
+    """Refuse clocks, price levels and constants on the first training window."""
+    seen = table.filter(pl.col("time").is_between(fold.train_start, fold.train_end, closed="left"))
+    lint.refuse(seen, bars, allow=study.features.allow)
+
+
+def weigher(study: Study) -> Callable[[pl.DataFrame], np.ndarray] | None:
+    """Return how the rows of a training window are weighed, or None where all count alike."""
+    kind, decay, interval = study.model.weight, study.model.decay, study.data.interval
+    if kind == "none" and decay is None:
+        return None
+
+    def weigh(rows: pl.DataFrame) -> np.ndarray:
+        weight = np.ones(rows.height)
+        if kind != "none":
+            weight *= label_room.uniqueness(rows, interval=interval)
+        if kind == "return":  # a move of nothing still counts a little: weights lie above zero
+            size = rows["y"].abs().to_numpy()
+            weight *= np.maximum(size, 1e-3 * size.mean() if size.any() else 1.0)
+        if decay is not None:
+            newest = cast("datetime", rows["time"].max())
+            weight *= label_room.age_decay(rows, half_life=decay, at=newest)
+        return weight / weight.mean()
+
+    return weigh
+
+
+def feature_card(study: Study, table: pl.DataFrame) -> dict[str, Any]:
+    """Return what a model's card says of the features it learnt from."""
+    chosen = feature_set(study)
+    if [c for c in table.columns if c not in schema.FEATURES] != chosen.names:
+        return {"name": "own", "version": "0", "fingerprint": cards.fingerprint(table)}
+    warmup = feature_room.warmup(chosen, interval=study.data.interval)
+    known = {"name": chosen.name, "version": chosen.version, "warmup_bars": warmup}
+    return {**known, "fingerprint": chosen.fingerprint()}
+
+
+def model_folder(decided: dict[str, Any]) -> Path:
+    """Continued models lie beside those they continue."""
+    base = {**decided, "training": {**decided["training"], "continue_rounds": 0}}
+    return tables.folder("forecasts", base) / "models"
+
+
+def stored(study: Study, decided: dict[str, Any]) -> list[models.Model]:
+    """Return the stored models of all folds, as continued last, the oldest first."""
+    place, rounds = model_folder(decided), study.model.continue_rounds
+    grown = list(models.stored(place, continued=rounds, own_folder=OWN)) if rounds else []
+    return grown or list(models.stored(place, own_folder=OWN))
