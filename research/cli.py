@@ -18,6 +18,23 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from research.errors import UserError
+from research.flags import (
+    FLAGS,
+    KEYS,
+    SOME,
+    STAGES,
+    Debug,
+    Every,
+    Grid,
+    Json,
+    Lookback,
+    Name,
+    Seed,
+    Settings,
+    read_options,
+)
+
+__all__ = ["KEYS", "STAGES", "app", "main", "read_options"]
 
 app = typer.Typer(
     name="./run",
@@ -30,138 +47,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-
-
-def _text(*names: str, help: str, metavar: str | None = None) -> Any:
-    return Annotated[
-        str | None, typer.Option(*names, help=help, metavar=metavar, show_default=False)
-    ]
-
-
-def _whole(*names: str, help: str) -> Any:
-    return Annotated[int | None, typer.Option(*names, help=help, show_default=False)]
-
-
-def _switch(*names: str, help: str) -> Any:
-    return Annotated[bool, typer.Option(*names, help=help)]
-
-
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object on stdout; progress and log on stderr.")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Log everything, and show tracebacks.")]
-Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of all that is random.", show_default=False)
-]
-Name = Annotated[
-    str | None,
-    typer.Argument(metavar="STUDY", help="A study in studies/, or a path.", show_default=False),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-o",
-        "--option",
-        metavar="KEY=VALUE",
-        help="Set any study key, as in -o labels.horizon='5 min'; may be repeated.",
-        show_default=False,
-    ),
-]
-
-# every flag once: its type and help; a flag that names a study key says so
-FLAGS: dict[str, Any] = {
-    "name": Name,
-    "study": _text("--study", help="The same as STUDY."),
-    "config": _text("--config", help="A study file of your own (.toml, .yaml, .json)."),
-    "settings": Settings,
-    "symbols": _text("--symbols", "--symbol", help="data.symbols, comma between."),
-    "single": _switch("--single", help="model.single: one model per symbol."),
-    "interval": _text("--interval", help="data.interval, as in 5m."),
-    "recompute": _switch("--recompute", help="Rebuild this stage even if nothing changed."),
-    "retrain": _switch("--retrain", help="Train every fold from scratch."),
-    "continue_rounds": _whole(
-        "--continue-rounds", help="model.continue_rounds: rounds to add to each stored fold model."
-    ),
-    "bins": _whole("--bins", help="evaluation.bins."),
-    "quantile": _whole(
-        "--quantile", help="backtest.quantile: the bin to trade; sets backtest.rule=quantile."
-    ),
-    "scope": _text(
-        "--quantile-scope", help="evaluation.scope: trailing, fold, or a diagnostic one."
-    ),
-    "side": _text("--side", help="backtest.side: auto, long, short, longshort."),
-    "fee": _text("--fee", help="costs.fee per side, as in '2 bps'."),
-    "seed": Seed,
-    "as_json": Json,
-    "debug": Debug,
-}
-KEYS = {
-    "symbols": "data.symbols",
-    "single": "model.single",
-    "interval": "data.interval",
-    "continue_rounds": "model.continue_rounds",
-    "bins": "evaluation.bins",
-    "quantile": "backtest.quantile",
-    "scope": "evaluation.scope",
-    "side": "backtest.side",
-    "fee": "costs.fee",
-    "seed": "seed",
-}
-_ALL = ("name", "study", "config", "settings", "symbols", "interval")
-_END = ("seed", "as_json", "debug")
-_TRAIN = ("single", "retrain", "continue_rounds")
-_TRADE = ("bins", "quantile", "scope", "side", "fee")
-STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "download": (
-        "Bring the study's bars into the store: download, import or simulate (notebook 01).",
-        (*_ALL, "recompute", *_END),
-    ),
-    "features": ("Compute and study the features (notebook 02).", (*_ALL, "recompute", *_END)),
-    "train": (
-        "Train walk-forward and store out-of-sample forecasts (notebook 03).",
-        (*_ALL, *_TRAIN, *_END),
-    ),
-    "evaluate": (
-        "Score the forecasts: IC with interval, quantiles, decay (notebook 04).",
-        (*_ALL, "single", "bins", "scope", "recompute", *_END),
-    ),
-    "backtest": (
-        "Trade the forecasts with costs, one bar at a time (notebook 05).",
-        (*_ALL, "single", *_TRADE, "recompute", *_END),
-    ),
-    "report": (
-        "Run the whole chain, notebooks 01 to 05, and write the run's report.",
-        (*_ALL, *_TRAIN, *_TRADE, "recompute", *_END),
-    ),
-}
-
-
-def read_options(settings: list[str] | None = None, **flags: Any) -> dict[str, Any]:
-    """Turn ``-o key=value`` and the short flags into dotted study options.
-
-    Values are read as JSON where they are JSON, else as text.
-
-    >>> read_options(["labels.horizon=5 min", "evaluation.bins=5"], fee="2 bps", single=False)
-    {'costs.fee': '2 bps', 'labels.horizon': '5 min', 'evaluation.bins': 5}
-    """
-    from research.study import literal
-
-    options = {KEYS[k]: v for k, v in flags.items() if k in KEYS and v not in (None, False)}
-    for setting in settings or []:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"-o {setting!r}: expected KEY=VALUE, as in -o labels.horizon='5 min'.")
-        options[key.strip()] = literal(value)
-    if flags.get("quantile") is not None:
-        options.setdefault("backtest.rule", "quantile")
-    if flags.get("seed") is not None:
-        options["simulated.seed"] = flags["seed"]  # all that is random, the market too
-    if isinstance(options.get("data.symbols"), str):
-        names = str(options["data.symbols"]).split(",")
-        options["data.symbols"] = [name.strip() for name in names if name.strip()]
-    if isinstance(options.get("data.path"), str) and Path(options["data.path"]).exists():
-        options["data.path"] = str(Path(options["data.path"]).resolve())
-    return options
 
 
 def _add_stage(stage: str, help: str, flags: tuple[str, ...]) -> None:
@@ -228,12 +113,7 @@ def demo(seed: Seed = None, as_json: Json = False, debug: Debug = False) -> None
 @app.command()
 def sweep(
     name: Name = None,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-g", "--grid", metavar="KEY=V1,V2", help="Values of a study key; repeatable."
-        ),
-    ] = None,
+    grid: Grid = None,
     settings: Settings = None,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     as_json: Json = False,
@@ -275,6 +155,57 @@ def search(
     _set_up_log(debug)
     how: dict[str, Any] = {"goal": goal, "sampler": sampler, "held_out": held_out}
     found = room.run(name or "demo", read_options(settings), space or [], n_trials=trials, **how)
+    typer.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text())
+
+
+@app.command()
+def portfolio(
+    names: Annotated[list[str] | None, typer.Argument(metavar="STUDY...", help=SOME)] = None,
+    weights: Annotated[
+        str, typer.Option(help="equal, inverse_volatility, cost_aware (losers stay cash) or best.")
+    ] = "inverse_volatility",
+    by_symbol: Annotated[bool, typer.Option(help="Each symbol of each study by itself.")] = False,
+    every: Every = "7 d",
+    lookback: Lookback = "28 d",
+    settings: Settings = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Trade several studies in one account; shares are set from past days alone, and paid for."""
+    from research import portfolio as room
+    from research.study import read
+
+    _set_up_log(debug)
+    studies = [read(name, read_options(settings)) for name in names or ["demo"]]
+    how: dict[str, Any] = {"weights": weights, "by_symbol": by_symbol, **_spans(every, lookback)}
+    _show(room.run(studies, **how), as_json)
+
+
+@app.command()
+def walk(
+    name: Name = None,
+    grid: Grid = None,
+    every: Every = "7 d",
+    lookback: Lookback = "28 d",
+    settings: Settings = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Walk forward over settings: each period trades what was best in the days before it."""
+    from research import portfolio as room
+
+    _set_up_log(debug)
+    how = _spans(every, lookback)
+    _show(room.walk_forward(name or "demo", read_options(settings), grid or [], **how), as_json)
+
+
+def _spans(every: str, lookback: str) -> dict[str, Any]:
+    from research.units import duration
+
+    return {"every": duration(every), "lookback": duration(lookback)}
+
+
+def _show(found: Any, as_json: bool) -> None:
     typer.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from research import scores, signals
+from research import scores, signals, units
 from research.batch import Progress
 from research.errors import UserError
 
@@ -82,6 +82,7 @@ def evaluate(
     bins: int,
     scope: str,
     window: timedelta,
+    every: timedelta,
     cost: float,
     draws: int = 1000,
     seed: int = 0,
@@ -97,7 +98,7 @@ def evaluate(
         Forward returns for the decay.
     horizon, interval : timedelta
         Of the labels, and of a bar.
-    bins, scope, window
+    bins, scope, window, every
         As `signals.assign` takes them.
     cost : float
         Round trip, as a fraction of price.
@@ -106,11 +107,13 @@ def evaluate(
     progress : callable, optional
         Takes (done, total, label).
     """
-    binned = signals.assign(forecasts, bins=bins, scope=scope, window=window)  # type: ignore[arg-type]
+    cuts: dict[str, Any] = {"bins": bins, "window": window, "every": every}
+    binned = signals.assign(forecasts, scope=scope, **cuts)  # type: ignore[arg-type]
     if binned["bin"].null_count() == binned.height:
         raise UserError(
-            f"evaluation: {scope} cut-points need earlier forecasts (a day for 'trailing', a fold "
-            "for 'fold'), and there are none. Take a longer span or a shorter validation.train."
+            f"evaluation: {scope} cut-points need earlier forecasts (of {units.show(every)} for "
+            "'trailing', of a fold for 'fold'), and there are none. Take a longer span or a "
+            "shorter validation.train."
         )
     how: dict[str, Any] = {"horizon": horizon, "draws": draws, "seed": seed}
     drawn: dict[str, Any] = {"bins": bins, "draws": draws, "seed": seed}
@@ -127,7 +130,7 @@ def evaluate(
         ),
         regression=scores.regression(forecasts),
         quantiles=scores.quantile_table(binned, horizon=horizon, interval=interval),
-        optimism=_optimism(binned, bins, scope, window, horizon, interval),
+        optimism=_optimism(binned, scope, cuts, horizon, interval),
         surface=scores.fee_surface(known, labels_by_horizon, **drawn),
         by_hour=scores.fee_surface(extreme, now, by=("symbol", "hour", "horizon"), **drawn),
         classes=scores.classification(forecasts, **how) if "p_up" in forecasts.columns else None,
@@ -137,9 +140,8 @@ def evaluate(
 
 def _optimism(
     binned: pl.DataFrame,
-    bins: int,
     scope: str,
-    window: timedelta,
+    cuts: dict[str, Any],
     horizon: timedelta,
     interval: timedelta,
 ) -> pl.DataFrame:
@@ -149,9 +151,7 @@ def _optimism(
         looking_back.append("timestamp")
     bare = binned.drop("bin")
     tables = {
-        name: binned
-        if name == scope
-        else signals.assign(bare, bins=bins, scope=name, window=window)  # type: ignore[arg-type]
+        name: binned if name == scope else signals.assign(bare, scope=name, **cuts)  # type: ignore[arg-type]
         for name in (causal, *looking_back)
     }
     return scores.optimism(tables, horizon=horizon, interval=interval, causal=causal)

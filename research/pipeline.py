@@ -222,9 +222,8 @@ def evaluation(
         {h: labels(study, source, horizon=h) for h in _horizons(study)},
         horizon=study.labels.horizon,
         interval=study.data.interval,
-        bins=chosen.bins,
         scope=chosen.scope,
-        window=chosen.window,
+        **_cuts(study),
         cost=charges.round_trip(study),
         draws=chosen.draws,
         seed=study.seed,
@@ -259,6 +258,11 @@ def backtest(
     name : str, optional
         ``"buy_and_hold"`` holds every symbol throughout instead.
     """
+    if study.labels.kind == "volatility":
+        raise UserError(
+            f"study {study.name}: a forecast of volatility has no side to trade. Evaluate it, or "
+            "choose labels.kind 'return', 'direction' or 'barrier'."
+        )
     source, made = bars(study), binned(study, _forecasts(study, forecasts))
     laid, rule = tape.lay(study, source, made), tape.rules(study)
     capital = study.backtest.capital
@@ -282,4 +286,10 @@ def binned(study: Study, made: pl.DataFrame) -> pl.DataFrame:
             f"study {study.name}: evaluation.scope {chosen.scope!r} ranks with forecasts that came "
             "later, so it cannot be traded. Use 'trailing' or 'fold'."
         )
-    return signals.assign(made, bins=chosen.bins, scope=chosen.scope, window=chosen.window)
+    return signals.assign(made, scope=chosen.scope, **_cuts(study))
+
+
+def _cuts(study: Study) -> dict[str, Any]:
+    """Cut-points are renewed as often as models are, and once a day at least."""
+    chosen, every = study.evaluation, min(study.validation.test, timedelta(days=1))
+    return {"bins": chosen.bins, "window": chosen.window, "every": every}

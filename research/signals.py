@@ -22,7 +22,8 @@ Scope = Literal["trailing", "fold", "timestamp", "date", "global"]
 CAUSAL = ("trailing", "fold")
 SCOPES = (*CAUSAL, "timestamp", "date", "global")
 MIN_ROWS = 30
-FIRST_SPAN = timedelta(hours=23)
+FIRST_SHARE = 23 / 24
+"""Of a period: how much must lie before the first that has cut-points; warm-up takes the rest."""
 _US = timedelta(microseconds=1)
 _DAY_US = 86_400_000_000
 
@@ -33,6 +34,7 @@ def assign(
     bins: int,
     scope: Scope = "trailing",
     window: timedelta = timedelta(days=3),
+    every: timedelta = timedelta(days=1),
 ) -> pl.DataFrame:
     """Add `bin`, 1 for the lowest forecasts up to `bins` for the highest.
 
@@ -45,32 +47,35 @@ def assign(
     scope : {"trailing", "fold", "timestamp", "date", "global"}
         Where the cut-points come from:
 
-        - ``trailing``: the forecasts of all symbols in ``[D - window, D)``, for UTC day D.
+        - ``trailing``: the forecasts of all symbols in ``[P - window, P)``, for the period of
+          length `every` that begins at P; the UTC day if left as it is.
         - ``fold``: the forecasts of the fold before.
         - ``timestamp``, ``date``, ``global``: the rank among the forecasts of the same moment,
           the same UTC day, or the whole table.
-    window : timedelta
-        For ``trailing`` alone.
+    window, every : timedelta
+        For ``trailing`` alone. Models that are replaced more often than daily want cut-points
+        as often.
 
     Returns
     -------
     pl.DataFrame
-        The same rows with `bin` (Int32). Null where the forecast is; in ``trailing`` until 23
-        hours of forecasts lie before the day, and where the window holds under 30 forecasts; in
-        ``fold`` in the first fold; in the others where a forecast is alone in its group.
+        The same rows with `bin` (Int32). Null where the forecast is; in ``trailing`` until
+        forecasts of nearly one period (23 hours of a day) lie before the period, and where the
+        window holds under 30 forecasts; in ``fold`` in the first fold; in the others where a
+        forecast is alone in its group.
 
     Raises
     ------
     UserError
-        If `bins` is below 2, the scope is unknown, the window is not above zero, or ``timestamp``
-        is asked for with a single symbol.
+        If `bins` is below 2, the scope is unknown, a span is not above zero, or ``timestamp`` is
+        asked for with a single symbol.
     TableError
         If a column is missing or rows are out of order.
 
     Notes
     -----
-    A bar that ends at midnight belongs to the day it was in. Equal forecasts share a bin: by
-    their average rank, or midway between the cut-points that they equal, never by their order.
+    A bar that ends at midnight belongs to the day it was in, and so for any period. Equal
+    forecasts share a bin: by their average rank, or midway between the cut-points that they equal, never by their order.
     With more bins than ranked rows the lowest is in bin 1, the highest in bin `bins`, and the
     rest lie evenly between.
 
@@ -82,12 +87,12 @@ def assign(
     >>> assign(table, bins=2, scope="date")["bin"].to_list()
     [2, 1, 1, 2]
     """
-    _check(bins, scope, window)
+    _check(bins, scope, window, every)
     columns = {"symbol": pl.String, "time": schema.TIME, "forecast": pl.Float64}
     columns |= {"fold": pl.String} if scope == "fold" else {}
     table = schema.as_table(forecasts, columns, "forecasts")
     if scope == "trailing":
-        found = _trailing(table, bins, window)
+        found = _trailing(table, bins, window // _US, every // _US)
     elif scope == "fold":
         found = _by_fold(table, bins)
     elif scope == "timestamp":
@@ -97,14 +102,15 @@ def assign(
     return _with_bin(table, found)
 
 
-def _check(bins: int, scope: str, window: timedelta) -> None:
+def _check(bins: int, scope: str, window: timedelta, every: timedelta) -> None:
     if bins < 2:
         raise UserError(f"assign: bins must be at least 2, got {bins}.")
     if scope not in SCOPES:
         hint = nearest(scope, list(SCOPES))
         raise UserError(f"assign: unknown scope {scope!r}.{hint} Known: {', '.join(SCOPES)}.")
-    if window <= timedelta(0):
-        raise UserError(f"assign: window must be above zero, got {window}.")
+    for name, span in (("window", window), ("every", every)):
+        if span <= timedelta(0):
+            raise UserError(f"assign: {name} must be above zero, got {span}.")
 
 
 def _with_bin(table: pl.DataFrame, found: np.ndarray) -> pl.DataFrame:
@@ -122,15 +128,15 @@ def _known_by_time(table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
     return order, time[order], value[order]
 
 
-def _trailing(table: pl.DataFrame, bins: int, window: timedelta) -> np.ndarray:
-    """Bins by the cut-points of the days before; the loop runs over days, not rows."""
+def _trailing(table: pl.DataFrame, bins: int, window: int, every: int) -> np.ndarray:
+    """Bins by the cut-points of what came before; the loop runs over periods, not rows."""
     order, time, value = _known_by_time(table)
     found = np.zeros(table.height, np.int32)
-    for start in np.unique((time - 1) // _DAY_US) * _DAY_US:
-        # rows of day D are later than D; cut-points end before it
-        first, last = np.searchsorted(time, [start - window // _US, start])
-        rows = slice(*np.searchsorted(time, [start + 1, start + _DAY_US + 1]))
-        if start - time[0] >= FIRST_SPAN // _US and last - first >= MIN_ROWS:
+    for start in np.unique((time - 1) // every) * every:
+        # rows of period P are later than P; cut-points end before it
+        first, last = np.searchsorted(time, [start - window, start])
+        rows = slice(*np.searchsorted(time, [start + 1, start + every + 1]))
+        if start - time[0] >= FIRST_SHARE * every and last - first >= MIN_ROWS:
             found[order[rows]] = _place(value[rows], value[first:last], bins)
     return found
 

@@ -15,8 +15,9 @@ import polars as pl
 
 from research import features as feature_room
 from research import labels as label_room
-from research import models, schema
+from research import models, schema, units
 from research.batch import Progress
+from research.errors import UserError
 from research.features import lint
 from research.store import cards, tables
 from research.study import ROOT, Study
@@ -97,7 +98,8 @@ def forecast(
     """Train every fold and forecast its test rows; also the decisions of the gate, if any."""
     columns = [c for c in table.columns if c not in schema.FEATURES]
     if not models.is_rule(study.model.name, folder=OWN):
-        _lint(study, bars, table, folds[0])
+        _long_enough(study)
+        _lint(study, bars, table, folds)
     made = models.out_of_sample(
         table,
         labels,
@@ -122,10 +124,25 @@ def forecast(
     return {"table": made.forecasts, "gates": made.gates}
 
 
-def _lint(study: Study, bars: pl.DataFrame, table: pl.DataFrame, fold: Any) -> None:
-    """Refuse clocks, price levels and constants on the first training window."""
-    seen = table.filter(pl.col("time").is_between(fold.train_start, fold.train_end, closed="left"))
-    lint.refuse(seen, bars, allow=study.features.allow)
+def _long_enough(study: Study) -> None:
+    """Refuse windows in which the features would hardly have begun."""
+    needed = feature_room.warmup(feature_set(study), interval=study.data.interval)
+    if study.validation.train <= needed * study.data.interval:
+        raise UserError(
+            f"study {study.name}: validation.train is {units.show(study.validation.train)}, but "
+            f"the features need {needed} bars ({units.show(needed * study.data.interval)}) to "
+            "warm up. Lengthen it, or choose features with less memory."
+        )
+
+
+def _lint(study: Study, bars: pl.DataFrame, table: pl.DataFrame, folds: Any) -> None:
+    """Refuse clocks, price levels and constants on the first training window that has rows."""
+    for fold in folds:
+        inside = pl.col("time").is_between(fold.train_start, fold.train_end, closed="left")
+        seen = table.filter(inside)
+        if seen.drop_nulls().height:
+            lint.refuse(seen, bars, allow=study.features.allow)
+            return
 
 
 def weigher(study: Study) -> Callable[[pl.DataFrame], np.ndarray] | None:

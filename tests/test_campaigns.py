@@ -13,6 +13,7 @@ from scipy import stats
 
 from research import campaigns, cli, models, pipeline, scores
 from research.campaigns import grid, markets, noise
+from research.charges import round_trip
 from research.errors import UserError
 
 TINY = {
@@ -116,9 +117,9 @@ def test_no_market_and_one_market_have_a_summary():
 
 
 def test_a_study_on_noise(store):
-    before = dict(os.environ)
+    before = os.environ["ALPHABOOK_DATA"]
     found = campaigns.nothing(2, 1, ("quantiles",), TINY)
-    assert dict(os.environ) == before
+    assert os.environ["ALPHABOOK_DATA"] == before
     assert found["failed"] == []
     assert [row["seed"] for row in found["markets"]] == [1, 2]
     assert found["quantiles"] == noise.counted(found["markets"])
@@ -187,23 +188,24 @@ def test_cells_are_counted():
         cell(0.05, 0.0, 0.0, trades=0),
         cell(0.05, 0.06, -0.1),
         cell(0.05, 0.3, 0.1, high=0.1),
+        cell(0.05, 0.4, 0.0, trades=0),
     ]
     found = grid.counted(cells)
     lines = found.pop("grid")
     assert found == {
-        "cells": 6,
+        "cells": 7,
         "near": 2,
-        "away": 4,
-        "right": 2,
+        "away": 5,
+        "right": 3,
         "pay": 2,
         "right_where_it_pays": 1,
         "idle_where_it_pays": 1,
-        "right_where_it_does_not": 1,
+        "right_where_it_does_not": 2,
         "away_by_found": 3,
         "right_by_found": 1,
     }
     assert [line.split()[0] for line in lines] == ["planted", "0.05", "0.10"]
-    assert lines[1].split()[3:] == ["+0.00%!", "-10.00%~", "+10.00%!"]
+    assert lines[1].split()[3:] == ["+0.00%!", "-10.00%~", "+10.00%!", "+0.00%"]
     assert lines[2].split()[3:] == ["+12.50%", "+1.00%~", "-50.00%"]
 
 
@@ -214,7 +216,14 @@ def test_a_market_is_trained_once_and_traded_at_every_cost(monkeypatch, store):
     monkeypatch.setattr(
         models, "out_of_sample", lambda *a, **k: trained.append(1) or train(*a, **k)
     )
+    paid, trade = [], pipeline.backtest
+    monkeypatch.setattr(
+        pipeline,
+        "backtest",
+        lambda study, made: paid.append(round_trip(study)) or trade(study, made),
+    )
     found = campaigns.phase(1, 1, ("quantiles",), TINY)
+    assert paid == [0.0, 1e-4, 20e-4]
     assert (found["failed"], len(trained), len(found["cells"])) == ([], 1, 3)
     free, cheap, dear = found["cells"]
     assert free["ic_break_even"] == 0
@@ -236,8 +245,9 @@ def test_break_even_is_that_of_the_report(store):
         known = {"planted_ic": 0.15, "found_ic_low": 0.0, "found_ic_high": 0.2}
         found = grid._cell(study, made, 12e-4, known)
         report = pipeline.evaluation(study, made)
-    assert found["ic_break_even"] == report.ic_break_even  # a taker pays 5 bps and slips 1
     assert found["ic_break_even"] == scores.break_even_ic(made, cost=12e-4)
+    # a taker pays 5 bps and slips 1, on entry and on exit
+    assert found["ic_break_even"] == pytest.approx(report.ic_break_even, rel=1e-12)
 
 
 # -- the door ---------------------------------------------------------------------------------

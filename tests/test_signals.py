@@ -108,6 +108,23 @@ def test_trailing_is_unknown_for_the_first_day_alone():
     assert found.filter(pl.col("time") <= START + 2 * DAY)["bin"].drop_nulls().is_empty()
 
 
+def test_cut_points_may_be_renewed_more_often_than_daily():
+    table, six = forecasts(days=1), timedelta(hours=6)
+    binned = signals.assign(table, bins=10, every=six)
+    known = binned.filter(pl.col("bin").is_not_null())["time"]
+    assert (known.min(), known.max()) == (START + six + timedelta(minutes=10), START + DAY)
+    noon = START + 2 * six  # its period's cut-points: all forecasts up to it
+    past = table.filter(pl.col("time") < noon)["forecast"].to_numpy()
+    cuts = np.quantile(past, np.arange(1, 10) / 10)
+    rows = binned.filter(pl.col("time").is_between(noon, noon + six, closed="right"))
+    assert (rows["bin"] == 1 + np.searchsorted(cuts, rows["forecast"].to_numpy())).all()
+    later = table.with_columns(
+        forecast=pl.when(pl.col("time") > noon).then(9.0).otherwise("forecast")
+    )
+    again = signals.assign(later, bins=10, every=six).filter(pl.col("time") <= noon)
+    assert_frame_equal(binned.filter(pl.col("time") <= noon), again)
+
+
 def test_folds_that_overlap_do_not_leak_into_the_next():
     table = forecasts(days=3, symbols=2)
     late = pl.col("symbol") == "S1"

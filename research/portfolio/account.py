@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -165,7 +166,8 @@ def _periods(
             f"begins {first:%Y-%m-%d %H:%M}, the first ends {last:%Y-%m-%d %H:%M} UTC."
         )
     count = -((start - last) // every)  # rounded up
-    return [(start + n * every, min(start + (n + 1) * every, last)) for n in range(count)]
+    edges = [start + n * every for n in range(count + 1)]
+    return [(max(a, first), min(b, last)) for a, b in pairwise(edges)]
 
 
 def _history(parts: Sequence[Component]) -> pl.DataFrame:

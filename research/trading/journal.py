@@ -145,8 +145,8 @@ class Journal(NamedTuple):
 
 def new_journal(n_events: int, n_times: int, n_lots: int) -> Journal:
     """Return an empty journal for so many events, moments and positions at once."""
-    reasons, positions = np.full(n_events, -1, np.int8), np.zeros(n_events)
-    return Journal(reasons, positions, np.zeros(n_times), *room(n_lots))
+    reasons, positions = np.full(n_events, -1, np.int8), np.empty(n_events)
+    return Journal(reasons, positions, np.empty(n_times), *room(n_lots))
 
 
 def room(n_lots: int) -> tuple[np.recarray, np.recarray]:

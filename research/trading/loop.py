@@ -22,6 +22,7 @@ from research.trading.account import (
     new_venue,
 )
 from research.trading.fills import Bar, Charge, close, fill, meet
+from research.trading.glide import glide
 from research.trading.journal import Bars, Journal, Result, Trades, new_journal, room
 from research.trading.orders import Close, Scale, choose, order, side_by_side
 from research.trading.risk import exit_inside
@@ -63,6 +64,10 @@ def scan(
     room = len(trades) - 2 * len(lots)
     look_up(lots, venue)
     while start < n and count <= room and flow < len(flows):
+        if len(lots) == 1 and lots[0].order < 0 and not purse.ruined:
+            start, t = glide(purse, lots[0], bars, rules, reasons, positions, equities, start, t)
+            if start == n:
+                break
         time, stop = times[start], start + 1
         while stop < n and times[stop] == time:
             stop += 1
