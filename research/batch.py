@@ -6,9 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +88,16 @@ def _results(
     if workers <= 1:
         yield from ((item, _outcome(work, item)) for item in items)
         return
-    # spawn: a forked child would inherit the locks of polars' and numba's threads
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_outcome, work, item): item for item in items}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    from joblib import Parallel, delayed
+
+    # loky's processes begin anew: a forked one would inherit the locks of polars' and numba's
+    # threads; and unlike spawn it asks nothing of the script or notebook that calls
+    pool = Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
+    yield from pool(delayed(_beside)(work, item) for item in items)
+
+
+def _beside(work: Callable[[Any], Any], item: Any) -> tuple[Any, Any]:
+    return item, _outcome(work, item)
 
 
 def _outcome(work: Callable[[Any], Any], item: Any) -> Any:

@@ -162,16 +162,26 @@ def search(
 def portfolio(
     names: Annotated[list[str] | None, typer.Argument(metavar="STUDY...", help=SOME)] = None,
     weights: Annotated[
-        str, typer.Option(help="equal, inverse_volatility, cost_aware (losers stay cash) or best.")
+        str,
+        typer.Option(
+            help="How shares are set: equal; inverse_volatility; cost_aware, the same with those "
+            "that lost as cash; best, all to the best so far."
+        ),
     ] = "inverse_volatility",
-    by_symbol: Annotated[bool, typer.Option(help="Each symbol of each study by itself.")] = False,
+    by_symbol: Annotated[
+        bool, typer.Option("--by-symbol", help="Each symbol of each study is a part of its own.")
+    ] = False,
     every: Every = "7 d",
     lookback: Lookback = "28 d",
     settings: Settings = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Trade several studies in one account; shares are set from past days alone, and paid for."""
+    """Trade several studies in one account; shares are set from past days alone, and paid for.
+
+    As in ./run portfolio quantiles trend --weights cost_aware. Each period every part trades its
+    share from flat to flat, so the account is made of fills. Each portfolio tried is a trial.
+    """
     from research import portfolio as room
     from research.study import read
 
@@ -191,7 +201,11 @@ def walk(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Walk forward over settings: each period trades what was best in the days before it."""
+    """Walk forward over settings: each period trades what was best in the days before it.
+
+    As in ./run walk demo -g backtest.enter='8 bps,16 bps'. What each setting would have earned
+    from beginning to end stands beside it; the best of those is known only afterwards.
+    """
     from research import portfolio as room
 
     _set_up_log(debug)

@@ -75,9 +75,9 @@ def assign(
     Notes
     -----
     A bar that ends at midnight belongs to the day it was in, and so for any period. Equal
-    forecasts share a bin: by their average rank, or midway between the cut-points that they equal, never by their order.
-    With more bins than ranked rows the lowest is in bin 1, the highest in bin `bins`, and the
-    rest lie evenly between.
+    forecasts share a bin: by their average rank, or midway between the cut-points that they
+    equal, never by their order. With more bins than ranked rows the lowest is in bin 1, the
+    highest in bin `bins`, and the rest lie evenly between.
 
     Examples
     --------

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
+from research import batch, models, schema, units
 from research import features as feature_room
 from research import labels as label_room
-from research import models, schema, units
 from research.batch import Progress
 from research.errors import UserError
 from research.features import lint
@@ -96,32 +97,60 @@ def forecast(
     progress: Progress | None,
 ) -> tables.Tables:
     """Train every fold and forecast its test rows; also the decisions of the gate, if any."""
-    columns = [c for c in table.columns if c not in schema.FEATURES]
     if not models.is_rule(study.model.name, folder=OWN):
         _long_enough(study)
         _lint(study, bars, table, folds)
-    made = models.out_of_sample(
-        table,
-        labels,
-        folds,
-        learner=study.model.name,
-        columns=columns,
-        horizon_bars=study.labels.horizon // study.data.interval,
-        target=study.model.target,
-        inner=study.validation.inner,
-        params=decided["params"],
-        seed=study.seed,
-        threads=study.threads,
-        single=study.model.single,
-        feature_card=feature_card(study, table),
-        folder=model_folder(decided),
-        continue_rounds=study.model.continue_rounds,
-        weigh=weigher(study),
-        gate=study.validation.gate,
-        own_folder=OWN,
-        progress=progress,
-    )
+    how = _how(study, table, decided)
+    _ahead(study, table, labels, folds, how)
+    made = models.out_of_sample(table, labels, folds, **how, progress=progress)
     return {"table": made.forecasts, "gates": made.gates}
+
+
+def _how(study: Study, table: pl.DataFrame, decided: dict[str, Any]) -> dict[str, Any]:
+    """Return how the folds are trained."""
+    return {
+        "learner": study.model.name,
+        "columns": [c for c in table.columns if c not in schema.FEATURES],
+        "horizon_bars": study.labels.horizon // study.data.interval,
+        "target": study.model.target,
+        "inner": study.validation.inner,
+        "params": decided["params"],
+        "seed": study.seed,
+        "threads": study.threads,
+        "single": study.model.single,
+        "feature_card": feature_card(study, table),
+        "folder": model_folder(decided),
+        "continue_rounds": study.model.continue_rounds,
+        "weigh": weigher(study),
+        "gate": study.validation.gate,
+        "own_folder": OWN,
+    }
+
+
+def _ahead(
+    study: Study, table: pl.DataFrame, labels: pl.DataFrame, folds: Any, how: dict[str, Any]
+) -> None:
+    """Let several processes train and store the models that the walk then finds."""
+    learner = models.learner(study.model.name, folder=OWN)
+    if study.workers == 1 or learner.FILE is None or models.is_rule(study.model.name, folder=OWN):
+        return
+    each = table["symbol"].n_unique() if study.model.single else 1
+    shares = models.shares(len(folds) * each)
+    with TemporaryDirectory(prefix="alphabook-") as name:
+        place = Path(name)
+        table.write_parquet(place / "features.parquet")
+        labels.write_parquet(place / "labels.parquet")
+        items = [(place, tuple(folds), how, share) for share in shares]
+        watch = batch.progress(f"{study.model.name} on {study.workers} processes")
+        for _, found in batch.map_items(_train, items, workers=study.workers, watch=watch):
+            if isinstance(found, Exception):
+                raise found
+
+
+def _train(item: tuple[Path, Any, dict[str, Any], range]) -> None:
+    place, folds, how, share = item
+    table, labels = (pl.read_parquet(place / f"{n}.parquet") for n in ("features", "labels"))
+    models.out_of_sample(table, labels, folds, **how, only=share)
 
 
 def _long_enough(study: Study) -> None:

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from research import campaigns, cli, models, pipeline, scores
+from research import campaigns, cli, models, pipeline, scores, tape
 from research.campaigns import grid, markets, noise
+from research.campaigns.markets import STUDIES
 from research.charges import round_trip
 from research.errors import UserError
+from research.study import Study
 
 TINY = {
     "simulated.days": 8,
@@ -149,6 +151,7 @@ def test_a_market_that_fails_is_listed_and_the_others_go_on(monkeypatch, store):
 def cell(planted, needed, net, *, low=0.0, high=1.0, **more):
     made = {"planted_ic": planted, "ic_break_even": needed, "net_return": net, "found_ic": 0.05}
     made |= {"found_ic_low": low, "found_ic_high": high, "trades": 5, "seed": 1, "cost": needed}
+    made |= {"control_return": 0.1}
     return grid.judged(made | more)
 
 
@@ -201,6 +204,7 @@ def test_cells_are_counted():
         "right_where_it_pays": 1,
         "idle_where_it_pays": 1,
         "right_where_it_does_not": 2,
+        "right_control": 2,
         "away_by_found": 3,
         "right_by_found": 1,
     }
@@ -223,7 +227,7 @@ def test_a_market_is_trained_once_and_traded_at_every_cost(monkeypatch, store):
         lambda study, made: paid.append(round_trip(study)) or trade(study, made),
     )
     found = campaigns.phase(1, 1, ("quantiles",), TINY)
-    assert paid == [0.0, 1e-4, 20e-4]
+    assert paid == [0.0, 0.0, 1e-4, 1e-4, 20e-4, 20e-4]  # the study and its control
     assert (found["failed"], len(trained), len(found["cells"])) == ([], 1, 3)
     free, cheap, dear = found["cells"]
     assert free["ic_break_even"] == 0
@@ -234,16 +238,27 @@ def test_a_market_is_trained_once_and_traded_at_every_cost(monkeypatch, store):
     assert free["planted_ic"] == pytest.approx(0.15)
     assert free["right"] is True
     assert dear["right"] is True
+    assert [free["right_control"], dear["right_control"]] == [True, True]
+    assert free["control_return"] > free["net_return"]  # nobody forecasts better than the maker
     assert found["quantiles"] == grid.counted(found["cells"])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_control_trades_tenths_for_the_horizon_and_nothing_else():
+    for name in STUDIES:
+        study = markets.simulated((name, 1, 0.1, {}))
+        same = {"backtest.rule": "quantile", "labels.horizon": study.labels.horizon}
+        same |= {"costs.fee": study.costs.charged, "costs.slippage": study.costs.slippage}
+        rules = tape.rules(study.with_options(grid.CONTROL))
+        assert rules == tape.rules(Study().with_options(same))
+        assert rules.hold == study.labels.horizon // timedelta(microseconds=1)
 
 
 def test_break_even_is_that_of_the_report(store):
     study = markets.simulated(("quantiles", 1, 0.15, TINY))
     with markets.own_store():
         made = pipeline.forecasts(study)
-        known = {"planted_ic": 0.15, "found_ic_low": 0.0, "found_ic_high": 0.2}
-        found = grid._cell(study, made, 12e-4, known)
+        found = grid._cell(study, made, made, 12e-4)
         report = pipeline.evaluation(study, made)
     assert found["ic_break_even"] == scores.break_even_ic(made, cost=12e-4)
     # a taker pays 5 bps and slips 1, on entry and on exit
@@ -254,7 +269,7 @@ def test_break_even_is_that_of_the_report(store):
 
 
 def test_each_study_runs_as_its_source_but_for_its_windows():
-    for name in markets.STUDIES:
+    for name in STUDIES:
         made = markets.simulated((name, 7, 0.1, {"simulated.days": 40}))
         own = markets.read(name)
         assert (made.simulated.seed, made.simulated.ic, made.simulated.days) == (7, 0.1, 40)

@@ -3,11 +3,19 @@ r"""The phase diagram: does the sign of what a study earns follow planted IC aga
 An edge pays where its IC lies above the break-even IC, :math:`IC^* = c / (\bar z \sigma_h)`, of the
 round-trip cost c. Near that line a sign tells nothing, so cells within a factor of `MARGIN` of it
 are left out and counted.
+
+A study's learner may find less than what was planted, and its rule may trade otherwise than the
+formula takes it to: the extreme tenths, each held for the horizon. So every cell has a control: the
+market's own perfect forecast, traded just like that. Where the control is right and the study
+wrong, it is the study that misses the edge; where the control is wrong, the accounting is.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+
+import polars as pl
 
 from research import league, pipeline, scores
 from research.campaigns.markets import STUDIES, Market, Options, daily_t, over, own_store, simulated
@@ -20,6 +28,21 @@ PLANTED = (0.03, 0.06, 0.10, 0.15, 0.25)
 _MINUTES = (0.03, 0.06, 0.09, 0.12, 0.15)  # one minute holds no more of an edge of ten
 _SHORT = 300.0
 MARGIN = 2.0
+CONTROL: Options = {
+    "backtest.rule": "quantile",
+    "backtest.quantile": None,
+    "backtest.side": "auto",
+    "backtest.hold": None,
+    "backtest.overlap": 1,
+    "backtest.max_positions": None,
+    "backtest.stop": None,
+    "backtest.take": None,
+    "backtest.cooldown": timedelta(0),
+    "sizing.kind": "equal",
+    "sizing.max_position": None,
+    "evaluation.bins": 10,
+    "evaluation.scope": "trailing",
+}
 
 
 def phase(
@@ -66,24 +89,26 @@ def _market(market: Market) -> list[Options]:
     with own_store():
         study = simulated(market)
         forecasts = pipeline.forecasts(study)
-        known = league.truth(study, pipeline.evaluation(study, forecasts))
-        cells = [_cell(study, forecasts, cost, known) for cost in COSTS]
-    return [clean({"study": market[0], "seed": market[1], **cell}) for cell in cells]
+        found = pipeline.evaluation(study, forecasts)
+        known = league.truth(study, found)
+        best = league.perfect(study, found).select(forecasts.columns)
+        cells = [_cell(study, forecasts, best, cost) for cost in COSTS]
+    return [clean({"study": market[0], "seed": market[1], **judged(known | c)}) for c in cells]
 
 
-def _cell(study: Study, forecasts: Any, cost: float, known: dict[str, Any]) -> Options:
+def _cell(study: Study, forecasts: pl.DataFrame, best: pl.DataFrame, cost: float) -> Options:
     free = dict.fromkeys(("slippage", "half_spread", "impact", "funding"), 0.0)
     paid = {f"costs.{key}": value for key, value in {**free, "fee": cost / 2}.items()}
     chosen = study.with_options({**paid, "costs.funding_history": None})
     tested = pipeline.backtest(chosen, forecasts)
-    cell = {
-        **known,
+    control = pipeline.backtest(chosen.with_options(CONTROL), best)
+    return {
         "cost": cost,
         "ic_break_even": scores.break_even_ic(forecasts, cost=cost),
         **{key: tested.summary[key] for key in ("gross_return", "net_return", "trades", "days")},
         **daily_t(tested.equity, capital=study.backtest.capital),
+        "control_return": control.summary["net_return"],
     }
-    return judged(cell)
 
 
 def judged(cell: dict[str, Any]) -> dict[str, Any]:
@@ -92,35 +117,41 @@ def judged(cell: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     cell : dict
-        ``planted_ic, ic_break_even, found_ic_low, found_ic_high, net_return``.
+        ``planted_ic, ic_break_even, found_ic_low, found_ic_high, net_return, control_return``.
 
     Returns
     -------
     dict
         With ``expected`` (1: planted IC beyond `MARGIN` times break-even; -1: below break-even
-        over `MARGIN`; 0: near) and ``right``; and the same by what the learner found
-        (``expected_found`` from the interval of the found IC, 0 where it covers break-even;
-        ``right_found``). A gain is right where 1 is expected; a loss, or no trade at all, where
-        -1 is. None where 0 is.
+        over `MARGIN`; 0: near), ``right`` and, of the control, ``right_control``; and the same by
+        what the learner found (``expected_found`` from the interval of the found IC, 0 where it
+        covers break-even; ``right_found``). A gain is right where 1 is expected; a loss, or no
+        trade at all, where -1 is. None where 0 is.
 
     Examples
     --------
     >>> cell = judged({"planted_ic": 0.1, "ic_break_even": 0.03, "net_return": -0.01,
-    ...                "found_ic_low": 0.0, "found_ic_high": 0.02})
-    >>> cell["expected"], cell["right"], cell["expected_found"], cell["right_found"]
-    (1, False, -1, True)
+    ...                "found_ic_low": 0.0, "found_ic_high": 0.02, "control_return": 0.2})
+    >>> cell["expected"], cell["right"], cell["right_control"]
+    (1, False, True)
+    >>> cell["expected_found"], cell["right_found"]
+    (-1, True)
     """
     needed, planted = cell["ic_break_even"], cell["planted_ic"]
     by_plan = (planted > MARGIN * needed) - (planted < needed / MARGIN)
     by_found = (cell["found_ic_low"] > needed) - (cell["found_ic_high"] < needed)
-    gained = cell["net_return"] > 0
     return {
         **cell,
         "expected": by_plan,
-        "right": gained == (by_plan > 0) if by_plan else None,
+        "right": _right(cell["net_return"], by_plan),
+        "right_control": _right(cell["control_return"], by_plan),
         "expected_found": by_found,
-        "right_found": gained == (by_found > 0) if by_found else None,
+        "right_found": _right(cell["net_return"], by_found),
     }
+
+
+def _right(earned: float, expected: int) -> bool | None:
+    return (earned > 0) == (expected > 0) if expected else None
 
 
 def counted(cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -131,9 +162,9 @@ def counted(cells: list[dict[str, Any]]) -> dict[str, Any]:
     dict
         ``cells``, ``near`` (left out), ``away`` and ``right`` (of those away); of these ``pay``,
         ``right_where_it_pays``, ``idle_where_it_pays`` (nothing was traded: counted as wrong) and
-        ``right_where_it_does_not``; ``away_by_found`` and ``right_by_found``; ``grid``, lines to
-        read: net return by planted IC and cost, with ``!`` where the sign is wrong and ``~`` where
-        the cell is near.
+        ``right_where_it_does_not``; ``right_control``; ``away_by_found`` and ``right_by_found``;
+        ``grid``, lines to read: net return by planted IC and cost, with ``!`` where the sign is
+        wrong and ``~`` where the cell is near.
     """
     if not cells:
         return {}
@@ -151,6 +182,7 @@ def counted(cells: list[dict[str, Any]]) -> dict[str, Any]:
         "right_where_it_pays": right_pay,
         "idle_where_it_pays": sum(c["trades"] == 0 for c in pay),
         "right_where_it_does_not": right - right_pay,
+        "right_control": sum(c["right_control"] for c in away),
         "away_by_found": len(by_found),
         "right_by_found": sum(c["right_found"] for c in by_found),
         "grid": _lines(cells),

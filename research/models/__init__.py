@@ -9,7 +9,7 @@ from research.models.explain import (
 )
 from research.models.gates import gate_summary
 from research.models.learners import LEARNERS, is_rule, learner, load, settings
-from research.models.oos import Made, newest, out_of_sample, stored
+from research.models.oos import Made, newest, out_of_sample, shares, stored
 from research.models.own import source as own_source
 from research.models.rank import rank_ic
 
@@ -30,5 +30,6 @@ __all__ = [
     "rank_ic",
     "settings",
     "shap_values",
+    "shares",
     "stored",
 ]

@@ -11,14 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from research.errors import UserError
 from research.search import space as room
 from research.store import atomic
-
-if TYPE_CHECKING:
-    import optuna
 
 Row = dict[str, Any]
 """One trial: ``params`` as drawn, ``settings`` as the study takes them, ``value`` or null,
@@ -76,19 +73,12 @@ def go_on(
         Takes settings and returns their value, or raises a UserError where they cannot work.
     """
     done = rows(path)
-    records, known = _records(done, space), {_key(row): row for row in done}
-    shapes, total = room.distributions(space), room.size(space)
+    known, total = {_key(row): row for row in reversed(done)}, room.size(space)
     while len(done) < most and len(known) < total:
-        if sampler == "grid":
-            records.enqueue_trial(_next_of_grid(space, known))
-        else:
-            records.sampler = room.sampler(sampler, seed, len(done))
-        trial = records.ask(shapes)
-        row: Row = {"params": trial.params, "settings": room.settings(trial.params, space)}
+        params, notes = _draw(done, known, space, sampler, seed)
+        row: Row = {"params": params, "settings": room.settings(params, space), "notes": notes}
         # drawn before: its value is known, and nothing is tried twice
         row |= _outcome(known.get(_key(row)), row["settings"], judge)
-        _tell(records, trial, row["value"])
-        row["notes"] = dict(records.trials[-1].system_attrs)
         append(path, row)
         done.append(row)
         known.setdefault(_key(row), row)
@@ -110,34 +100,31 @@ def _key(row: Row) -> str:
     return json.dumps(row["settings"], sort_keys=True)
 
 
-def _next_of_grid(space: room.Space, known: dict[str, Row]) -> dict[str, Any]:
-    points = (dict(zip(space, values, strict=True)) for values in product(*space.values()))
-    return next(point for point in points if _key({"settings": point}) not in known)
+def _draw(
+    done: list[Row], known: dict[str, Row], space: room.Space, sampler: str, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the next trial's numbers and the sampler's notes, a function of what is given alone.
 
-
-def _records(done: list[Row], space: room.Space) -> optuna.Study:
-    """Tell optuna, in memory, what was tried so far."""
+    A sampler's memory is made anew from the rows, and its seed from their number, so it does not
+    matter where a search was interrupted.
+    """
+    if sampler == "grid":
+        points = (dict(zip(space, values, strict=True)) for values in product(*space.values()))
+        return next(point for point in points if _key({"settings": point}) not in known), {}
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    records = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
-    states, shapes = optuna.trial.TrialState, room.distributions(space)
+    drawing, shapes = room.sampler(sampler, seed, len(done)), room.distributions(space)
+    records = optuna.create_study(direction="maximize", sampler=drawing)
+    states = optuna.trial.TrialState
     for row in done:
-        frozen = optuna.trial.create_trial(
-            state=states.PRUNED if row["value"] is None else states.COMPLETE,
-            value=row["value"],
-            params=row["params"],
-            distributions=shapes,
-            system_attrs=row["notes"],
-        )
-        records.add_trial(frozen)
-    return records
-
-
-def _tell(records: optuna.Study, trial: optuna.Trial, value: float | None) -> None:
-    from optuna.trial import TrialState
-
-    if value is None:
-        records.tell(trial, state=TrialState.PRUNED)
-    else:
-        records.tell(trial, value)
+        told = {
+            "state": states.PRUNED if row["value"] is None else states.COMPLETE,
+            "value": row["value"],
+            "params": row["params"],
+            "system_attrs": row["notes"],
+        }
+        records.add_trial(optuna.trial.create_trial(distributions=shapes, **told))
+    records.ask(shapes)
+    drawn = records.trials[-1]
+    return drawn.params, dict(drawn.system_attrs)

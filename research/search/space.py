@@ -142,7 +142,7 @@ def sampler(name: str, seed: int, done: int) -> optuna.samplers.BaseSampler:
     import numpy as np
     from optuna import samplers
 
-    drawn = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
+    drawn = int(np.random.SeedSequence([done, seed]).generate_state(1)[0])
     if name == "genetic":
         return samplers.NSGAIISampler(seed=drawn, population_size=_POPULATION)
     return samplers.TPESampler(seed=drawn) if name == "tpe" else samplers.RandomSampler(drawn)

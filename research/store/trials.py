@@ -18,6 +18,7 @@ _NOT_A_CHOICE = (
     "question",
     "twin",
     "threads",
+    "workers",
     "data.path",
     "data.archive",
     "data.rest",

@@ -50,6 +50,8 @@ class Study(Section):
     """The same idea with other settings: a report puts the newest runs of both side by side."""
     seed: int = 42
     threads: Count = 1
+    workers: Count = 1
+    """Processes that train folds side by side; the models are the same, byte for byte."""
     data: Data = Data()
     simulated: Simulated = Simulated()
     features: Features = Features()

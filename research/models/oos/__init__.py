@@ -1,7 +1,7 @@
 """Out-of-sample forecasts: for each fold, fit on its training rows and forecast its test rows."""
 
 from research.models.oos.rows import LIMIT, Fold
-from research.models.oos.shelves import newest, stored
+from research.models.oos.shelves import newest, shares, stored
 from research.models.oos.walk import Made, out_of_sample
 
-__all__ = ["LIMIT", "Fold", "Made", "newest", "out_of_sample", "stored"]
+__all__ = ["LIMIT", "Fold", "Made", "newest", "out_of_sample", "shares", "stored"]

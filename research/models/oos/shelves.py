@@ -26,7 +26,7 @@ from research.models.oos.rows import Fold
 
 MANY = 500
 """Models from which on they are packed."""
-SIZE = 256
+SIZE = 128
 """Models in a pack: what a power cut may cost, for a pack is synced to disk when it is full."""
 _CHUNK = 1 << 16
 
@@ -47,12 +47,32 @@ class Shelf(Protocol):
         ...
 
 
-def shelf(folder: Path, own_folder: Path | None, *, models: int, continued: int = 0) -> Shelf:
-    """Return the place for so many models, or for those that add rounds to them."""
+def shelf(
+    folder: Path,
+    own_folder: Path | None,
+    *,
+    models: int,
+    only: range | None = None,
+    continued: int = 0,
+) -> Shelf:
+    """Return the place for so many models, or for those grown from them; `only` for a share."""
     stem = f"continued_{continued}" if continued else ""
     if models < MANY:
         return Folders(folder, own_folder, stem)
-    return Packs(folder, own_folder, stem or "models")
+    first = only.start if only else 0
+    return Packs(folder, own_folder, stem or "models", passed=first, alone=only is None)
+
+
+def shares(models: int) -> list[range]:
+    """Cut the numbers of so many models into shares for several processes.
+
+    No two shares meet in one pack, so processes that train one each fill one shelf.
+
+    >>> [len(share) for share in shares(1000)][-2:], [len(share) for share in shares(10)]
+    ([128, 104], [2, 2, 2, 2, 2])
+    """
+    size = SIZE if models >= MANY else max(models // 5, 1)
+    return [range(start, min(start + size, models)) for start in range(0, models, size)]
 
 
 def stored(
@@ -146,13 +166,15 @@ class Packs:
     """Packs that are read to where the stored models end, then grown from there.
 
     A stored model that was made of something else ends what is usable: it and all behind it are
-    dropped when the first new model is written.
+    dropped when the first new model is written; behind it in its own pack alone, where other
+    processes may be writing theirs.
     """
 
     folder: Path
     own_folder: Path | None
     stem: str
     passed: int = 0
+    alone: bool = True
     end: int = 0
     records: Iterator[_Record] = field(default_factory=lambda: iter(()))
     file: BinaryIO | None = None
@@ -195,9 +217,10 @@ class Packs:
     def _grow(self) -> BinaryIO:
         path = self._path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in sorted(self.folder.glob(f"{self.stem}-*.gz"), reverse=True):
-            if stale.name > path.name:
-                stale.unlink()
+        if self.alone:
+            for stale in sorted(self.folder.glob(f"{self.stem}-*.gz"), reverse=True):
+                if stale.name > path.name:
+                    stale.unlink()
         file = path.open("ab")
         file.truncate(self.end)
         return file

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -56,6 +57,7 @@ def out_of_sample(
     weigh: Callable[[pl.DataFrame], np.ndarray] | None = None,
     gate: gates.Name = "none",
     own_folder: Path | None = None,
+    only: range | None = None,
     progress: Progress | None = None,
 ) -> Made:
     r"""Train one model per fold and return its forecasts of rows it could not have learnt from.
@@ -109,6 +111,9 @@ def out_of_sample(
         fitted on, to replace the one in force (`gates`). The first is adopted in any case.
     own_folder : Path, optional
         Where the module of a user's own learner lies.
+    only : range, optional
+        Train and store the models of these numbers, one of `shares`, and forecast nothing: a
+        process's part of the work, before a call without it gathers all.
     progress : callable, optional
         ``progress(done, total, label)`` after each model; the label names the fold.
 
@@ -157,10 +162,17 @@ def out_of_sample(
     }
     symbols: list[str | None] = sorted(rows.key["symbol"].unique()) if single else [None]
     bench = _Workshop(rows, module, made_of, weigh)
-    bench.furnish(folder, continue_rounds, models=len(folds) * len(symbols), own=own_folder)
+    bench.furnish(
+        folder, continue_rounds, models=len(folds) * len(symbols), only=only, own=own_folder
+    )
     judge, found = Judge(gate, rows, horizon_bars), _Found(rows)
     with closing(bench):
-        for fold, symbol, cut in _cuts(bench, folds, symbols, inner, gate, progress):
+        cuts = _cuts(bench, folds, symbols, inner, gate, progress)
+        if only is not None:
+            for fold, symbol, cut in islice(cuts, only.start, only.stop):
+                bench.model(fold, symbol, cut)
+            return Made(pl.DataFrame(schema=schema.FORECASTS), judge.table())
+        for fold, symbol, cut in cuts:
             model = judge.decide(fold, symbol, cut, bench.model(fold, symbol, cut))
             found.add(fold, cut.test, model.id, model.forecast(rows.inputs(cut.test)))
     if not found.rows:
@@ -208,14 +220,22 @@ class _Workshop:
     grown: shelves.Shelf | None = None
 
     def furnish(
-        self, folder: Path | None, continue_rounds: int, *, models: int, own: Path | None
+        self,
+        folder: Path | None,
+        continue_rounds: int,
+        *,
+        models: int,
+        only: range | None,
+        own: Path | None,
     ) -> None:
         """Put up shelves, if models are to be stored and can be."""
         self.continue_rounds = continue_rounds if self.module.CONTINUES else 0
         if folder is None or self.module.FILE is None:
             return
-        self.base = shelves.shelf(folder, own, models=models)
-        self.grown = shelves.shelf(folder, own, models=models, continued=self.continue_rounds)
+        self.base = shelves.shelf(folder, own, models=models, only=only)
+        self.grown = shelves.shelf(
+            folder, own, models=models, only=only, continued=self.continue_rounds
+        )
 
     def close(self) -> None:
         """Bring all models to the disk."""
