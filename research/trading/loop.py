@@ -68,18 +68,15 @@ def scan(
             start, t = glide(purse, lots[0], bars, rules, reasons, positions, equities, start, t)
             if start == n:
                 break
-        time, stop = times[start], start + 1
-        while stop < n and times[stop] == time:
-            stop += 1
+        time, stop = times[start], end_of(times, start)
         for lane in range(lanes):
             for k in range(start, stop):
-                s = symbols[k]
-                lot = lots[s * lanes + lane]
+                lot = lots[symbols[k] * lanes + lane]
                 lot.said = -1
                 fund(purse, lot, openings[k], venue)  # of a gap: on what was held through it
                 if lot.order >= 0 and volumes[k] > 0.0 and lot.arrival < time:
                     bar = Bar(time, openings[k], opens[k], highs[k], lows[k], closes[k])
-                    charge = Charge(spreads[k], impacts[k], steps[s], ticks[s])
+                    charge = Charge(spreads[k], impacts[k], steps[symbols[k]], ticks[symbols[k]])
                     when, price = meet(lot, bar)
                     fund(purse, lot, when, venue)
                     count += fill(purse, lots, lot, trades[count], price, when, charge, rules)
@@ -87,22 +84,21 @@ def scan(
                     lot.said = WAITING
         for lane in range(lanes):
             for k in range(start, stop):
-                s = symbols[k]
-                lot = lots[s * lanes + lane]
+                lot = lots[symbols[k] * lanes + lane]
                 if lot.position != 0.0:
                     lot.mark = opens[k]
                     fund(purse, lot, time - 1, venue)
                     bar = Bar(time, openings[k], opens[k], highs[k], lows[k], closes[k])
                     reason, price = exit_inside(lot, bar, rules)
                     if reason >= 0 and volumes[k] > 0.0:
+                        s, row = symbols[k], trades[count]
                         charge = Charge(spreads[k], impacts[k], steps[s], ticks[s])
-                        row = trades[count]
                         count += leave(purse, lot, row, price, time, reason, charge, rules)
                 lot.mark, lot.seen = closes[k], time
                 fund(purse, lot, time, venue)
                 positions[k] = lot.position if lane == 0 else positions[k] + lot.position
         purse.equity = equities[t] = equity(purse, lots)
-        purse.ruined = 1 if not purse.equity > 0.0 else purse.ruined
+        purse.ruined |= not purse.equity > 0.0
         for k in range(start, stop):
             known = Close(time, forecasts[k], bins[k], purse.equity, purse.ruined)
             if lanes > 1:
@@ -120,6 +116,15 @@ def scan(
             flow += 1
         start, t = stop, t + 1
     return start, t, count, flow
+
+
+@compiled
+def end_of(times: np.ndarray, start: int) -> int:
+    """Return the row after the last one of the moment that begins at row `start`."""
+    stop = start + 1
+    while stop < len(times) and times[stop] == times[start]:
+        stop += 1
+    return stop
 
 
 @compiled
