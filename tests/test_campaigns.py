@@ -248,6 +248,7 @@ def test_the_control_trades_tenths_for_the_horizon_and_nothing_else():
     for name in STUDIES:
         study = markets.simulated((name, 1, 0.1, {}))
         same = {"backtest.rule": "quantile", "labels.horizon": study.labels.horizon}
+        same |= {"backtest.overlap": 2}
         same |= {"costs.fee": study.costs.charged, "costs.slippage": study.costs.slippage}
         rules = tape.rules(study.with_options(grid.CONTROL))
         assert rules == tape.rules(Study().with_options(same))

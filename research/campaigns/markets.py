@@ -21,6 +21,7 @@ Market = tuple[str, int, float, Options]
 """Study, seed, planted IC, and settings that win over all others."""
 
 COMMON: Options = {
+    "workers": 1,
     "data.source": "simulated",
     "data.symbols": None,
     "data.start": None,
