@@ -28,8 +28,8 @@ PLANTED = (0.03, 0.06, 0.10, 0.15, 0.25)
 _MINUTES = (0.03, 0.06, 0.09, 0.12, 0.15)  # one minute holds no more of an edge of ten
 _SHORT = 300.0
 MARGIN = 2.0
-# with room for a second position each is closed when its time is over, as the formula has it; one
-# alone would be held on, without a round trip, while its bin lasts
+# with room for a second position (each of half the size) every one is closed when its time is over,
+# as the formula has it; one alone would be held on, without a round trip, while its bin lasts
 CONTROL: Options = {
     "backtest.rule": "quantile",
     "backtest.quantile": None,
