@@ -1,4 +1,4 @@
-"""The mistakes a researcher makes: each ends in one line that says what to do, through the front."""
+"""The mistakes a researcher makes: each ends in one line that says what to do."""
 
 import pytest
 from tests_settings import SMALL

@@ -103,7 +103,7 @@ def test_equal_hearts_are_computed_once_in_an_evaluation_and_then_forgotten():
     assert sorted(calls) == [2.0, 2.0, 3.0, 3.0]
     assert kernels._under_evaluation == {}
     with pytest.raises(UserError):
-        kernels.evaluated(bars, [pl.col("close").map_batches(_refuse)])
+        kernels.evaluated(bars, [pl.col("close").map_batches(_refuse, return_dtype=pl.Float64)])
     assert kernels._under_evaluation == {}
 
 
