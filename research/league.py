@@ -14,9 +14,12 @@ from research.batch import Progress
 from research.evaluation import Evaluation
 from research.study import Study
 
-COLUMNS: dict[str, Any] = {"name": pl.String} | dict.fromkeys(
-    ("ic", "ic_low", "ic_high", "net_return", "net_low", "net_high"), pl.Float64
-)
+_NUMBERS = ("ic", "ic_low", "ic_high", "net_return", "net_low", "net_high")
+COLUMNS: dict[str, Any] = {
+    "name": pl.String,
+    **dict.fromkeys(_NUMBERS, pl.Float64),
+    "trades": pl.Int64,
+}
 
 
 def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
@@ -25,12 +28,12 @@ def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        ``name, ic, ic_low, ic_high, net_return, net_low, net_high, mine``: same folds, rows and
-        costs for all, and the study's rule wherever a learner can be traded by it (`entry`).
-        Each learner counts as a trial.
+        ``name, ic, ic_low, ic_high, net_return, net_low, net_high, trades, mine``: same folds,
+        rows and costs for all, and the study's rule wherever a learner can be traded by it
+        (`entry`). Each learner counts as a trial.
     """
     rows = [
-        {"name": "no_trade", "net_return": 0.0},
+        {"name": "no_trade", "net_return": 0.0, "trades": 0},
         {"name": "buy_and_hold", **_net(pipeline.backtest(study, name="buy_and_hold"))},
     ]
     for learner in dict.fromkeys(["ridge", *study.model.league, study.model.name]):
@@ -65,7 +68,7 @@ def entry(study: Study, learner: str) -> Study:
 
 
 def _net(tested: pipeline.Backtest) -> dict[str, float | None]:
-    return {key: tested.summary[key] for key in ("net_return", "net_low", "net_high")}
+    return {key: tested.summary[key] for key in ("net_return", "net_low", "net_high", "trades")}
 
 
 def truth(study: Study, found: Evaluation) -> dict[str, float | None]:

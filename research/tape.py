@@ -96,7 +96,7 @@ def _costs(rule: Rules, study: Study) -> Rules:
     costs = study.costs
     return rule_room.with_costs(
         rule,
-        fee=costs.charged,
+        fee=study.fee,
         slippage=costs.slippage,
         latency=costs.latency,
         min_notional=costs.min_notional,

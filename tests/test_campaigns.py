@@ -249,7 +249,7 @@ def test_the_control_trades_tenths_for_the_horizon_and_nothing_else():
         study = markets.simulated((name, 1, 0.1, {}))
         same = {"backtest.rule": "quantile", "labels.horizon": study.labels.horizon}
         same |= {"backtest.overlap": 2}
-        same |= {"costs.fee": study.costs.charged, "costs.slippage": study.costs.slippage}
+        same |= {"costs.fee": study.fee, "costs.slippage": study.costs.slippage}
         rules = tape.rules(study.with_options(grid.CONTROL))
         assert rules == tape.rules(Study().with_options(same))
         assert rules.hold == study.labels.horizon // timedelta(microseconds=1)

@@ -45,6 +45,7 @@ REASONS = {
     ("pipeline", "screening"): "one stage's result, kept apart from the way through",
     ("pipeline", "tape"): "one stage's result, kept apart from the way through",
     ("pipeline", "training"): "one stage's workshop, kept apart from the way through",
+    ("portfolio", "search"): "what a search may not choose, a walk may not either",
     ("portfolio", "sweeps"): "a walk forward over settings takes a grid as a sweep does",
     ("portfolio", "tape"): "each component trades a slice of its own tape",
     ("report", "evaluation"): "a report draws what the stage returned",

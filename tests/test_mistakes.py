@@ -63,6 +63,7 @@ CLASSES = {"labels.kind": "direction", "model.name": "xgboost_classes"}
         ({"backtest.rule": "probability"}, "probabilities"),
         ({"sizing.kind": "stop"}, "backtest.stop"),
         ({"data.market": "spot", "backtest.side": "short"}, "spot"),
+        ({"data.market": "spot", "costs.funding": "1 bps"}, "spot market pays no funding"),
         (
             {"validation.train": "3 h", "validation.test": "1 h", "simulated.days": 1},
             "validation.train",

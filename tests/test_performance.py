@@ -212,6 +212,8 @@ def test_the_break_even_fee_breaks_even(gain, sides):
 def test_without_a_trade_no_fee_breaks_even():
     assert performance.break_even_fee(lambda fee: 0.0) is None
     assert performance.break_even_fee(lambda fee: 0.1) is None
+    # a fee that decides what fits into the account makes the return jump over zero
+    assert performance.break_even_fee(lambda fee: 0.01 if fee < 0.0003 else -0.01) is None
 
 
 def test_a_run_breaks_even_at_its_fee():

@@ -95,7 +95,7 @@ def test_costs_of_both_sides_are_charged(small):
     """At no edge asked for, what is lost to fees is fee times all that was bought and sold."""
     tested = pipeline.backtest(small.with_options({"backtest.enter": "0.5 bps"}))
     fees, traded = tested.equity["fees"].sum(), tested.equity["traded"].sum()
-    assert fees == pytest.approx(small.costs.charged * traded, rel=1e-9)
+    assert fees == pytest.approx(small.fee * traded, rel=1e-9)
 
 
 def test_break_even_fee_is_where_nothing_is_left(small):

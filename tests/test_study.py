@@ -78,3 +78,11 @@ def test_changed_lists_only_what_differs_from_the_defaults():
 def test_a_study_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Study().seed = 2
+
+
+def test_a_fee_that_is_not_stated_is_the_markets():
+    fees = {market: study.read("demo", {"data.market": market}).fee for market in ("um", "spot")}
+    assert fees == {"um": 0.0005, "spot": 0.001}
+    assert study.read("demo", {"data.market": "spot", "costs.fee": "3 bps"}).fee == 0.0003
+    tier = {"costs.venue": "kraken_spot", "costs.tier": 1, "costs.role": "maker"}
+    assert study.read("demo", tier).fee == 0.002

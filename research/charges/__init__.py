@@ -50,7 +50,7 @@ def round_trip(study: Study) -> float:
     if isinstance(stated, dict):
         symbols = datasets.symbols(study) or sorted(stated)
         stated = float(np.mean(_per_symbol(stated, symbols, "costs.half_spread")))
-    return 2 * (costs.charged + stated * float(np.mean(costs.hours)) + costs.slippage)
+    return 2 * (study.fee + stated * float(np.mean(costs.hours)) + costs.slippage)
 
 
 def columns(study: Study, bars: pl.DataFrame) -> pl.DataFrame:

@@ -60,10 +60,16 @@ def funding(study: Study, symbols: list[str], start: datetime, end: datetime) ->
     Raises
     ------
     UserError
-        If the history cannot be read, lacks a symbol, has a hole of more than a day, or holds
-        times without a zone, disorder, or a rate that is unknown or beyond 10 %.
+        If the market is spot and funding is stated; if the history cannot be read, lacks a symbol,
+        has a hole of more than a day, or holds times without a zone, disorder, or a rate that is
+        unknown or beyond 10 %.
     """
     costs, history = study.costs, None
+    if study.spot and (costs.funding or costs.funding_history):
+        raise UserError(
+            f"study {study.name}: a spot market pays no funding. Leave out costs.funding and "
+            "costs.funding_history, or choose a futures market."
+        )
     if costs.funding_history is not None:
         history = _history(costs.funding_history)
     parts = []

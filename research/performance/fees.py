@@ -21,7 +21,8 @@ def break_even_fee(run_with_fee: Callable[[float], float]) -> float | None:
     -------
     float or None
         To 1e-9. Below zero where the run loses before fees: the rebate it would need. None where
-        the fee makes no difference (no trade), or no fee between -100 % and 100 % breaks even.
+        the fee makes no difference (no trade), no fee between -100 % and 100 % breaks even, or the
+        net return jumps over zero, for a fee also decides what fits into the account.
 
     Examples
     --------
@@ -38,7 +39,9 @@ def break_even_fee(run_with_fee: Callable[[float], float]) -> float | None:
         near, far = far, far * 2
     if abs(far) >= 1 or run_with_fee(near) == run_with_fee(far):
         return None
-    return float(brentq(run_with_fee, near, far, xtol=1e-9))
+    found = float(brentq(run_with_fee, near, far, xtol=1e-9))
+    # where a fee decides what fits into the account, the net return may jump over zero
+    return found if abs(run_with_fee(found)) < 1e-4 else None
 
 
 def fee_sweep(run_with_fee: Callable[[float], float], fees: Iterable[float]) -> pl.DataFrame:

@@ -23,13 +23,13 @@ from research.errors import UserError
 from research.portfolio.account import DAY, Component, component, together
 from research.portfolio.result import Portfolio
 from research.portfolio.weights import FEWEST_DAYS, WEIGHTS, scheme
+from research.search.space import FACTS
 from research.store import cards, trials
 from research.study import Study, read
 from research.units import show
 
 __all__ = ["WEIGHTS", "Component", "Portfolio", "components", "run", "together", "walk_forward"]
 
-_FACTS = ("costs.", "simulated.", "data.source", "data.path", "data.venue", "data.market")
 
 _TAPE = ("tape", "symbols", "venue")
 
@@ -130,7 +130,7 @@ def walk_forward(
     """
     points = {_label(point): point for point in sweeps.combinations(grid)}
     for key in next(iter(points.values())):
-        if key.startswith(_FACTS):
+        if key.startswith(FACTS):
             raise UserError(
                 f"walk: {key} is a fact of the market, not a choice: the kindest one would always "
                 "win. Set it with -o; ./run sweep shows how much hangs on it."

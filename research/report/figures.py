@@ -39,10 +39,8 @@ def draw(
         "league": lambda: plots.league(rivals),
         "coverage": lambda: plots.coverage(datasets.quality(study)),
         "alpha": lambda: plots.alpha_factor(alpha(found, tested)),
-        "surface": lambda: plots.fee_surface(found.surface, fee=study.costs.charged),
-        "hours": lambda: plots.fee_surface(
-            found.by_hour, x="hour", y="symbol", fee=study.costs.charged
-        ),
+        "surface": lambda: plots.fee_surface(found.surface, fee=study.fee),
+        "hours": lambda: plots.fee_surface(found.by_hour, x="hour", y="symbol", fee=study.fee),
     }
     if classes := found.classes:
         pictures["confusion"] = lambda: plots.confusion(classes.confusion)

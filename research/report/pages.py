@@ -46,6 +46,7 @@ def run(
         by_symbol=found.by_symbol.to_dicts(),
         blocks=found.score.blocks,
         twin=_twin(study, summary),
+        twin_name=study.twin,
         notebooks=sorted(p.stem for p in (folder / "notebooks").glob("*.html")),
         figures=sorted(p.stem for p in (folder / "figures").glob("*.svg")),
         files={**FILES, **dict.fromkeys(tables, "mean return by quantile")},

@@ -155,6 +155,9 @@ def run(
     study = read(chosen, options)
     ranges = space_room.read(space, study.settings())
     _check(ranges, n_trials, goal, sampler, held_out)
+    for key, values in ranges.items():
+        for choice in values if isinstance(values, list) else []:
+            study.with_options({key: choice})  # a typo is said now, not set aside as a trial
     datasets.acquire(study)
     watch = progress or batch.progress(f"search of {n_trials}")
     span, path = _span(study, ranges, held_out), _file(study, ranges, goal, sampler, held_out)
@@ -172,7 +175,9 @@ def run(
 
 def _check(ranges: space_room.Space, count: int, goal: str, sampler: str, share: float) -> None:
     if goal not in GOALS:
-        raise UserError(f"search: no goal {goal!r}.{nearest(goal, list(GOALS))} Here: {GOALS}.")
+        raise UserError(
+            f"search: no goal {goal!r}.{nearest(goal, list(GOALS))} Here: {', '.join(GOALS)}."
+        )
     space_room.check_sampler(sampler, ranges)
     if not 0.1 <= share <= 0.9:
         raise UserError(f"search: held_out must be a share from 0.1 to 0.9, found {share}.")

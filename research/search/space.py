@@ -16,7 +16,10 @@ SAMPLERS = ("tpe", "random", "grid", "genetic")
 FACTS = (
     "costs.",
     "simulated.",
-    *(f"data.{key}" for key in ("source", "path", "venue", "market", "start", "end")),
+    "seed",
+    "sizing.maintenance",
+    "backtest.capital",
+    *(f"data.{k}" for k in ("source", "path", "venue", "market", "symbols", "start", "end")),
 )
 """Keys that begin so are facts of the market: the kindest of them would always win."""
 _RANGE = re.compile(r"(-?[\d.]+(?:e-?\d+)?)(.*?)\.\.(-?[\d.]+(?:e-?\d+)?)(.*?)(:log)?")
@@ -75,7 +78,9 @@ def parse(entry: str) -> tuple[str, Any]:
         return key, list(dict.fromkeys(literal(choice.strip()) for choice in text.split(",")))
     low, unit, high, same, log_scale = found.groups()
     if unit.strip() not in ("", same.strip()):
-        raise UserError(f"-s {entry!r}: both ends must be in one unit, found{unit} and{same}.")
+        raise UserError(
+            f"-s {entry!r}: both ends must be in one unit, found {unit.strip()} and {same.strip()}."
+        )
     ends = literal(low), literal(high)
     if isinstance(ends[0], str) or isinstance(ends[1], str):
         raise UserError(f"-s {entry!r}: the ends of a range must be numbers, as in 1..10.")
@@ -90,7 +95,9 @@ def check_sampler(name: str, space: Space) -> None:
     """Refuse an unknown way to draw, and a grid over a range."""
     if name not in SAMPLERS:
         known = list(SAMPLERS)
-        raise UserError(f"search: no sampler {name!r}.{nearest(name, known)} Here: {known}.")
+        raise UserError(
+            f"search: no sampler {name!r}.{nearest(name, known)} Here: {', '.join(known)}."
+        )
     if name == "grid" and size(space) == math.inf:
         raise UserError("search: a grid needs choices, KEY=V1,V2; a range has no end of values.")
 
@@ -114,8 +121,8 @@ def distributions(space: Space) -> dict[str, Any]:
         if isinstance(values, list):
             found[key] = kinds.CategoricalDistribution(values)
             continue
-        low, high, _, log_scale = values
-        whole = isinstance(low, int) and isinstance(high, int)
+        low, high, unit, log_scale = values
+        whole = isinstance(low, int) and isinstance(high, int) and not unit and not log_scale
         kind: Any = kinds.IntDistribution if whole else kinds.FloatDistribution
         found[key] = kind(low, high, log=log_scale)
     return found

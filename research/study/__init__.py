@@ -68,6 +68,11 @@ class Study(Section):
         """Whether the market can only be held long: nothing is borrowed to be sold."""
         return self.data.market == "spot" or self.data.source == "polygon"
 
+    @property
+    def fee(self) -> float:
+        """What each fill is charged, as a fraction of its notional."""
+        return self.costs.charged(spot=self.spot)
+
     def settings(self) -> dict[str, Any]:
         """Every setting by its dotted name, in the form a study file writes it."""
         plain = self.model_dump(mode="json")

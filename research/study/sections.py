@@ -59,7 +59,8 @@ class Data(Section):
     flat_files: str = "https://files.massive.com"
     """For `polygon` without a path: the S3-compatible store of daily flat files."""
     bars: Literal["time", "volume", "dollar"] = "time"
-    """`volume` and `dollar` close a bar when so much was traded, not when so much time passed."""
+    """`volume` and `dollar` close a bar when so much was traded, not when so much time passed.
+    For cells, by `datasets.traded`; features and labels still count bars on a clock."""
     bar_size: Annotated[float, Field(gt=0)] | PerSymbol | None = None
     """Traded per bar, in base (`volume`) or quote currency (`dollar`); one for all or by symbol.
     Absent: of each symbol, what makes bars last `interval` on average over its first day."""
@@ -233,7 +234,8 @@ class Costs(Section):
 
     fee: Rate | None = None
     """Absent: what `venue` charges at `tier` in this `role`."""
-    venue: str = "binance_um"
+    venue: str | None = None
+    """Absent: Binance, spot where the market is spot, else USD-M futures."""
     tier: Annotated[int, Field(ge=0)] = 0
     role: Literal["taker", "maker"] = "taker"
     half_spread: Rate | dict[str, Rate] = 0.0
@@ -251,8 +253,8 @@ class Costs(Section):
     """Paid by longs every eight hours at 00, 08 and 16 UTC; negative: received."""
     funding_history: str | None = None
     """A table of ``symbol, time, rate`` (CSV or Parquet) that is paid instead of `funding`."""
-    min_notional: Annotated[float, Field(ge=0)] = 0.0
-    """Smallest order, in quote currency; a smaller one is not sent."""
+    min_notional: Annotated[float, Field(ge=0)] = 5.0
+    """Smallest order, in quote currency, as Binance has it; a smaller one is not sent."""
     lot: Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]] = 0.0
     """Quantities are cut to a multiple of it, in base currency; 0: any."""
     tick: Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]] = 0.0
@@ -260,10 +262,11 @@ class Costs(Section):
 
     @model_validator(mode="after")
     def _charged(self) -> Costs:
-        fee(self.venue, self.tier, self.role)
+        self.charged(spot=False)
         return self
 
-    @property
-    def charged(self) -> float:
-        """The fee on each fill: the one stated, or the venue's."""
-        return fee(self.venue, self.tier, self.role) if self.fee is None else self.fee
+    def charged(self, *, spot: bool) -> float:
+        """Return the fee on each fill: the one stated, or the venue's."""
+        if self.fee is not None:
+            return self.fee
+        return fee(self.venue or ("binance_spot" if spot else "binance_um"), self.tier, self.role)

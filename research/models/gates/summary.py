@@ -7,6 +7,9 @@ from typing import Any
 
 import polars as pl
 
+FEWEST = 10
+"""Slices that share no moment, below which nothing is concluded."""
+
 
 def gate_summary(gates: pl.DataFrame) -> dict[str, Any]:
     """Say in numbers and one sentence what a gate did, and whether chance would have done it.
@@ -66,6 +69,8 @@ def _sentence(found: dict[str, Any], *, stopped: bool) -> str:
         f"{found['independent']} slices share no moment: 95 % interval of its share "
         f"{found['low']:.0%} to {found['high']:.0%}"
     )
+    if found["independent"] < FEWEST:
+        return f"{apart}: too few to tell it from chance."
     if found["low"] <= chance <= found["high"]:
         return f"{apart}. That is what chance gives: it tells nothing apart."
     way = "more" if chance < found["low"] else "less"
