@@ -24,6 +24,7 @@ _NOT_A_CHOICE = (
     "data.rest",
     "evaluation.draws",
 )
+_HOW_IT_RUNS = ("live.", "retrain.")
 
 
 def record(settings: dict[str, Any], *, lineage: str, **evidence: Any) -> int:
@@ -32,7 +33,7 @@ def record(settings: dict[str, Any], *, lineage: str, **evidence: Any) -> int:
     Parameters
     ----------
     settings : dict of str to value
-        Every setting of the study by dotted name; names, paths and threads do not count.
+        Every setting of the study by dotted name; names, paths, threads and paper trading do not count.
     lineage : str
         Which data: venue, market and interval.
     **evidence : JSON values
@@ -43,7 +44,7 @@ def record(settings: dict[str, Any], *, lineage: str, **evidence: Any) -> int:
     int
         Distinct configurations evaluated on `lineage`, this one included.
     """
-    chosen = {k: v for k, v in settings.items() if k not in _NOT_A_CHOICE}
+    chosen = {k: v for k, v in settings.items() if k not in _NOT_A_CHOICE and not k.startswith(_HOW_IT_RUNS)}
     row = {"lineage": lineage, "config": digest(chosen), **evidence}
     path = atomic.data_root() / "trials.jsonl"
     with atomic.writing(path):

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from research.errors import UserError, nearest
 from research.study.kinds import Count, Section
+from research.study.running import Live, Retrain, Risk
 from research.study.sections import (
     LEARNERS,
     Backtest,
@@ -62,6 +63,9 @@ class Study(Section):
     backtest: Backtest = Backtest()
     sizing: Sizing = Sizing()
     costs: Costs = Costs()
+    risk: Risk = Risk()
+    retrain: Retrain = Retrain()
+    live: Live = Live()
 
     @property
     def spot(self) -> bool:

@@ -1,0 +1,1 @@
+"""Paper trading: a study's champion model on a live feed, by the same rooms as the backtest."""

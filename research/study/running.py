@@ -1,0 +1,78 @@
+"""The tables of a study file that say how it runs: risk limits, paper trading, retraining."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from research.study.kinds import Count, Duration, Fraction, Section, Share
+
+Limit = Annotated[Fraction, Field(gt=0, lt=1)]
+
+
+class Risk(Section):
+    """Limits that stop new positions, in a backtest as on paper; absent ones are not watched."""
+
+    daily_loss: Limit | None = None
+    """Share of the equity that the UTC day began with."""
+    drawdown: Limit | None = None
+    """Share of the highest equity so far."""
+    on_limit: Literal["reduce", "halt"] = "halt"
+    """`reduce`: no new position, exits as ever; `halt`: what is held is left at the next open."""
+    resume: Literal["manual", "next_day"] = "manual"
+    """`manual`: a limit once met holds until ``./run resume``; in a backtest to the end."""
+
+
+class Live(Section):
+    """Paper trading: where bars come from live, and when something is too late or too old."""
+
+    feed: Literal["auto", "simulated", "binance", "bybit", "replay"] = "auto"
+    """`auto`: the simulated exchange for a simulated market, Binance for all else."""
+    days: Count = 7
+    """Days that the simulated exchange plays after the study's own."""
+    deadline: Duration = timedelta(seconds=2)
+    """After its close, when a bar that has not come is asked for by REST."""
+    late: Duration = timedelta(seconds=30)
+    """A bar known later than this after its close is booked, but no position is opened on it."""
+    stale: Duration = timedelta(seconds=65)
+    """Silence of a stream that is an alarm."""
+    clock_skew: Duration = timedelta(seconds=1)
+    """Distance from the venue's clock that halts."""
+    order_rate: Count = 1000
+    """Orders an hour beyond which positions are only reduced."""
+    disk: Annotated[float, Field(ge=0)] = 1.0
+    """Free space, in GB, below which trading halts."""
+    snapshot: Count = 60
+    """Bars between two snapshots of the desk in the journal."""
+    webhook: str | None = None
+    """An http(s) address that alerts are posted to."""
+
+
+class Retrain(Section):
+    """When a new model is trained while the old one trades, and what it must show."""
+
+    every: Duration | None = None
+    """Absent: `validation.test`, the cadence of the backtest."""
+    lead: Count = 1
+    """Bars between the moment a training is due and the moment its model may take effect."""
+    timeout: Duration = timedelta(minutes=10)
+    drift: Literal["none", "psi", "budget"] = "none"
+    """`psi`: a feature's population stability index above `psi`; `budget`: above what the study's
+    own history exceeds once in `false_alarms`."""
+    psi: Annotated[float, Field(gt=0)] = 0.25
+    false_alarms: Duration = timedelta(days=30)
+    """Time in which one false alarm is accepted."""
+    sharpe: float | None = None
+    """Rolling Sharpe of the newest 200 trades below which a model is trained anew; S1 has 0.4."""
+    max_age: Duration | None = None
+    promotion: Literal["evidence", "s1", "always"] = "evidence"
+    """`evidence`: a test that may be looked at at any time, on identical fresh bars; `s1`: RMSE or
+    Sharpe after 50 forecasts; `always`: each new model takes over when it is ready."""
+    alpha: Share = 0.05
+    """`evidence`: greatest probability that a challenger that is no better is ever promoted."""
+    shadow: Duration = timedelta(days=2)
+    """A challenger without a verdict by then is dropped."""
+    keep: Count = 10
+    """Models kept beside those in use."""
