@@ -223,7 +223,7 @@ def evaluation(
         horizon=study.labels.horizon,
         interval=study.data.interval,
         scope=chosen.scope,
-        **_cuts(study),
+        **cuts(study),
         cost=charges.round_trip(study),
         draws=chosen.draws,
         seed=study.seed,
@@ -286,10 +286,10 @@ def binned(study: Study, made: pl.DataFrame) -> pl.DataFrame:
             f"study {study.name}: evaluation.scope {chosen.scope!r} ranks with forecasts that came "
             "later, so it cannot be traded. Use 'trailing' or 'fold'."
         )
-    return signals.assign(made, scope=chosen.scope, **_cuts(study))
+    return signals.assign(made, scope=chosen.scope, **cuts(study))
 
 
-def _cuts(study: Study) -> dict[str, Any]:
-    """Cut-points are renewed as often as models are, and once a day at least."""
+def cuts(study: Study) -> dict[str, Any]:
+    """Return how cut-points are drawn: renewed as often as models, and once a day at least."""
     chosen, every = study.evaluation, min(study.validation.test, timedelta(days=1))
     return {"bins": chosen.bins, "window": chosen.window, "every": every}

@@ -157,9 +157,16 @@ def _by_fold(table: pl.DataFrame, bins: int) -> np.ndarray:
 
 def _place(values: np.ndarray, past: np.ndarray, bins: int) -> np.ndarray:
     """Bin of each value among the linear quantiles of `past`."""
+    return _among(values, _cuts(past, bins))
+
+
+def _cuts(past: np.ndarray, bins: int) -> np.ndarray:
     ordered = np.sort(past)
     at = np.arange(1, bins) / bins * (len(ordered) - 1)
-    cuts = np.interp(at, np.arange(len(ordered)), ordered)
+    return np.interp(at, np.arange(len(ordered)), ordered)
+
+
+def _among(values: np.ndarray, cuts: np.ndarray) -> np.ndarray:
     below, at_most = (np.searchsorted(cuts, values, side) for side in ("left", "right"))
     return 1 + (below + at_most) // 2
 
@@ -212,3 +219,60 @@ def _bin_of(rank: np.ndarray, rows: np.ndarray, bins: int) -> np.ndarray:
     spread = np.rint((rank - 1) * (bins - 1) / np.maximum(rows - 1, 1))
     place = 1 + np.where(rows >= bins, even, spread)
     return np.where(rows > 1, place, 0).astype(np.int32)  # alone there is no order
+
+
+class Trailing:
+    """Bins one moment at a time: what `assign` says of the same forecasts in scope ``trailing``.
+
+    Parameters
+    ----------
+    bins, window, every
+        As for `assign`.
+
+    Examples
+    --------
+    >>> live = Trailing(bins=2, window=timedelta(hours=2), every=timedelta(hours=1))
+    >>> for minute in range(1, 61):
+    ...     _ = live.update(minute * 60_000_000, np.array([float(minute)]))
+    >>> live.update(61 * 60_000_000, np.array([20.0, 40.0, np.nan])).tolist()
+    [1, 2, 0]
+    """
+
+    def __init__(self, *, bins: int, window: timedelta, every: timedelta) -> None:
+        _check(bins, "trailing", window, every)
+        self._bins, self._window, self._every = bins, window // _US, every // _US
+        self._times: list[int] = []
+        self._values: list[float] = []
+        self._first: int | None = None
+        self._period, self._now = -1, np.empty(0)
+
+    def update(self, time: int, forecasts: np.ndarray) -> np.ndarray:
+        """Take all forecasts of one moment, in microseconds since 1970, and return their bins.
+
+        Returns
+        -------
+        np.ndarray of int64
+            0 where a forecast or the cut-points are not known.
+        """
+        period = (time - 1) // self._every * self._every
+        if period != self._period:
+            self._renew(period)
+        known = ~np.isnan(forecasts)
+        found = np.zeros(len(forecasts), np.int64)
+        if len(self._now):
+            found[known] = _among(forecasts[known], self._now)
+        if known.any() and self._first is None:
+            self._first = time
+        self._times += [time] * int(known.sum())
+        self._values += forecasts[known].tolist()
+        return found
+
+    def _renew(self, period: int) -> None:
+        """Cut anew at the start of a period, and forget what no later period looks at."""
+        self._period, times = period, np.array(self._times, dtype=np.int64)
+        first, last = np.searchsorted(times, [period - self._window, period])
+        begun = self._first is not None and period - self._first >= FIRST_SHARE * self._every
+        enough = begun and last - first >= MIN_ROWS
+        past = np.array(self._values[first:last])
+        self._now = _cuts(past, self._bins) if enough else np.empty(0)
+        self._times, self._values = self._times[first:], self._values[first:]

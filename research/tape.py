@@ -166,7 +166,7 @@ def lay(study: Study, bars: pl.DataFrame, forecasts: pl.DataFrame) -> Tape:
         If the rule trades probabilities and the forecasts have none, or costs stated by symbol
         leave one out.
     """
-    known = forecasts.select("symbol", "time", "sigma", _told(study, forecasts), _bin(forecasts))
+    known = forecasts.select("symbol", "time", "sigma", told(study, forecasts), _bin(forecasts))
     first, last = forecasts["time"].min(), forecasts["time"].max()
     end = max(last, forecasts["known_at"].max() or last)  # type: ignore[type-var]
     symbols = bars["symbol"].unique().sort().to_list()
@@ -190,8 +190,8 @@ def lay(study: Study, bars: pl.DataFrame, forecasts: pl.DataFrame) -> Tape:
     return Tape(table, symbols, _venue(study, table, symbols))
 
 
-def _told(study: Study, forecasts: pl.DataFrame) -> pl.Expr:
-    """What the rule is told: the forecast, or the signed probability of the likeliest class."""
+def told(study: Study, forecasts: pl.DataFrame) -> pl.Expr:
+    """Return what the rule is told: the forecast, or the likeliest class's signed probability."""
     if study.backtest.rule != "probability":
         return pl.col("forecast")
     missing = [name for name in CLASSES if name not in forecasts.columns]

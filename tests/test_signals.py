@@ -232,3 +232,24 @@ def test_pandas_frames_are_at_home():
 def test_mistakes_are_named(options, said):
     with pytest.raises(UserError, match=said):
         signals.assign(forecasts(1), **options)
+
+
+@pytest.mark.parametrize(("window", "every"), [(3, 24), (36, 24), (5, 1), (2, 6)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_one_moment_at_a_time_gives_the_same_bins(window, every, ties):
+    spans = {"window": timedelta(hours=window), "every": timedelta(hours=every)}
+    holes = np.random.default_rng(1).random(forecasts(ties=ties).height) < 0.1
+    table = forecasts(ties=ties).with_columns(
+        forecast=pl.when(~pl.Series(holes)).then("forecast").otherwise(None)
+    )
+    table = table.filter(pl.Series(np.random.default_rng(2).random(table.height) < 0.9))
+    batch = signals.assign(table, bins=7, **spans)
+    live, found = signals.Trailing(bins=7, **spans), []
+    for (time,), rows in table.sort("time", "symbol").group_by("time", maintain_order=True):
+        values = rows["forecast"].fill_null(float("nan")).to_numpy()
+        micros = int(time.timestamp()) * 1_000_000
+        found.append(rows.select("symbol", "time", bin=live.update(micros, values)))
+    together = pl.concat(found).sort("symbol", "time")
+    expected = batch["bin"].fill_null(0).cast(pl.Int64).to_list()
+    assert together["bin"].to_list() == expected
+    assert window < 24 or len(set(expected)) > 3

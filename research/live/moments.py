@@ -30,3 +30,24 @@ class Moment(NamedTuple):
     bars: tuple[Bar, ...]
     known: int
     """When the last of them became known, by the feed's clock."""
+
+
+class Scored(NamedTuple):
+    """A bar, what the model made of it, and what a fill inside it pays: a row for the desk."""
+
+    bar: Bar
+    features: str | None
+    """Hash of the row of features; None where one of them is not known."""
+    model: str | None
+    forecast: float | None
+    """Expected simple return over the horizon, a fraction."""
+    told: float
+    """What the rule is told: the forecast or a signed probability; NaN: not known."""
+    bin: int
+    """Quantile bin of the forecast from 1; 0: not known."""
+    sigma: float
+    """Volatility of one bar's simple return; NaN: not known."""
+    half_spread: float
+    impact: float
+    challenger: float | None = None
+    """What the model in the shadow says."""

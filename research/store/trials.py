@@ -33,7 +33,8 @@ def record(settings: dict[str, Any], *, lineage: str, **evidence: Any) -> int:
     Parameters
     ----------
     settings : dict of str to value
-        Every setting of the study by dotted name; names, paths, threads and paper trading do not count.
+        Every setting of the study by dotted name; names, paths, threads and how it runs on paper
+        do not count.
     lineage : str
         Which data: venue, market and interval.
     **evidence : JSON values
@@ -44,7 +45,7 @@ def record(settings: dict[str, Any], *, lineage: str, **evidence: Any) -> int:
     int
         Distinct configurations evaluated on `lineage`, this one included.
     """
-    chosen = {k: v for k, v in settings.items() if k not in _NOT_A_CHOICE and not k.startswith(_HOW_IT_RUNS)}
+    chosen = {k: v for k, v in settings.items() if _is_choice(k)}
     row = {"lineage": lineage, "config": digest(chosen), **evidence}
     path = atomic.data_root() / "trials.jsonl"
     with atomic.writing(path):
@@ -67,3 +68,7 @@ def count(lineage: str) -> int:
         return 0
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return len({row["config"] for row in rows if row["lineage"] == lineage})
+
+
+def _is_choice(key: str) -> bool:
+    return key not in _NOT_A_CHOICE and not key.startswith(_HOW_IT_RUNS)
