@@ -46,7 +46,14 @@ def rules(study: Study) -> Rules:
         cooldown=chosen.cooldown,
     )
     made = rule_room.with_limits(made, overlap=chosen.overlap, max_positions=chosen.max_positions)
-    size = study.sizing
+    risk, size = study.risk, study.sizing
+    made = rule_room.with_risk(
+        made,
+        daily_loss=risk.daily_loss,
+        drawdown=risk.drawdown,
+        on_limit=risk.on_limit,
+        resume=risk.resume,
+    )
     made = rule_room.with_sizing(
         made,
         size.kind,

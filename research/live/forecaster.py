@@ -119,7 +119,7 @@ class Forecaster:
             return rows.select(schema.KEY).with_columns(
                 pl.lit(None, dtype).alias(name) for name, dtype in empty.items()
             )
-        made = models.forecast_table(found, rows, horizon_bars=horizon_bars(self._study))
+        made = models.forecast_table(found, rows)
         keep = [name for name in made.columns if name not in ("sigma", *schema.KEY)]
         return rows.select(schema.KEY).join(
             made.select(*schema.KEY, *keep), on=schema.KEY, how="left", maintain_order="left"
@@ -144,11 +144,6 @@ class Forecaster:
             else hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest()
             for row in np.ascontiguousarray(values)
         ]
-
-
-def horizon_bars(study: Study) -> int:
-    """Return the horizon of a study's labels, in bars."""
-    return study.labels.horizon // study.data.interval
 
 
 def _trailing(study: Study) -> signals.Trailing | None:

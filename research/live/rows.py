@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -11,6 +12,26 @@ from research.live.moments import Bar, Moment
 
 DAY_US = 86_400_000_000
 _VALUES = Bar._fields[2:11]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_US = timedelta(microseconds=1)
+
+
+def at(micros: int) -> datetime:
+    """Return a time in microseconds since 1970 as a moment in UTC.
+
+    >>> at(60_000_000).isoformat()
+    '1970-01-01T00:01:00+00:00'
+    """
+    return _EPOCH + micros * _US
+
+
+def micros(moment: datetime) -> int:
+    """Return a moment as microseconds since 1970.
+
+    >>> micros(at(5))
+    5
+    """
+    return (moment - _EPOCH) // _US
 
 
 def table(bars: Iterable[Bar], interval: int) -> pl.DataFrame:

@@ -28,6 +28,8 @@ class Risk(Section):
 class Live(Section):
     """Paper trading: where bars come from live, and when something is too late or too old."""
 
+    mode: Literal["paper", "live"] = "paper"
+    """`live` starts nothing: real orders need four arms that are not part of this."""
     feed: Literal["auto", "simulated", "binance", "bybit", "replay"] = "auto"
     """`auto`: the simulated exchange for a simulated market, Binance for all else."""
     days: Count = 7

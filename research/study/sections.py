@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from research.errors import UserError, nearest
 from research.study.fees import fee
 from research.study.kinds import Count, Duration, Fraction, Moment, Pause, Rate, Section, Share
+from research.study.stated import HalfSpread, Hours, Latency, Size, Step
 
 LEARNERS = (
     "ridge",
@@ -36,7 +37,6 @@ def _learner(name: str) -> str:
 
 
 Learner = Annotated[str, AfterValidator(_learner)]
-PerSymbol = dict[str, Annotated[float, Field(gt=0)]]
 
 
 class Data(Section):
@@ -58,10 +58,13 @@ class Data(Section):
     """For `binance`: the REST interface. Absent: the market's own."""
     flat_files: str = "https://files.massive.com"
     """For `polygon` without a path: the S3-compatible store of daily flat files."""
-    bars: Literal["time", "volume", "dollar"] = "time"
-    """`volume` and `dollar` close a bar when so much was traded, not when so much time passed.
-    For cells, by `datasets.traded`; features and labels still count bars on a clock."""
-    bar_size: Annotated[float, Field(gt=0)] | PerSymbol | None = None
+    bars: Literal[
+        "time", "volume", "dollar", "tick_imbalance", "volume_imbalance", "dollar_imbalance"
+    ] = "time"
+    """`volume` and `dollar` close a bar when so much was traded, not when so much time passed;
+    imbalance bars when one side outweighs the other. `interval` is then the usual length of a bar
+    and counts bars: a label's horizon of 10 min is ten bars of 1 min, however long they take."""
+    bar_size: Size = None
     """Traded per bar, in base (`volume`) or quote currency (`dollar`); one for all or by symbol.
     Absent: of each symbol, what makes bars last `interval` on average over its first day."""
 
@@ -71,6 +74,10 @@ class Data(Section):
             raise UserError(f"end {self.end:%Y-%m-%d} must lie after start {self.start:%Y-%m-%d}.")
         if self.source == "files" and not self.path:
             raise UserError("source 'files' needs data.path: a file, a folder or a glob.")
+        if self.bar_size is not None and self.bars not in ("volume", "dollar"):
+            raise UserError(
+                f"bar_size is the size of volume or dollar bars, and bars = {self.bars!r}."
+            )
         return self
 
 
@@ -238,16 +245,18 @@ class Costs(Section):
     """Absent: Binance, spot where the market is spot, else USD-M futures."""
     tier: Annotated[int, Field(ge=0)] = 0
     role: Literal["taker", "maker"] = "taker"
-    half_spread: Rate | dict[str, Rate] = 0.0
-    """One for all, or by symbol; every symbol must then be named."""
-    hours: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=24, max_length=24)] = [
-        1.0
-    ] * 24
-    """Multiples of the half-spread by UTC hour, from 0 to 23."""
+    half_spread: HalfSpread = 0.0
+    """One for all, or by symbol; every symbol must then be named. ``"books"``, for all or for a
+    symbol: the median over time of the quotes recorded in `books`."""
+    hours: Hours = [1.0] * 24
+    """Multiples of the half-spread by UTC hour, from 0 to 23; ``"books"``: as `books` have it."""
+    books: str | None = None
+    """A file, or a folder of files, of one venue's recorded best bids and asks: see
+    `charges.recorded.quotes`. A relative path counts from the project root."""
     slippage: Rate = 0.0001
     impact: Annotated[float, Field(ge=0)] = 0.0
     """Square-root impact: daily volatilities paid by an order as large as a day's volume."""
-    latency: Pause = timedelta(0)
+    latency: Latency = timedelta(0)
     """From the close that decides to the fill: whole bars late, then a share of the bar."""
     funding: Fraction = 0.0
     """Paid by longs every eight hours at 00, 08 and 16 UTC; negative: received."""
@@ -255,14 +264,17 @@ class Costs(Section):
     """A table of ``symbol, time, rate`` (CSV or Parquet) that is paid instead of `funding`."""
     min_notional: Annotated[float, Field(ge=0)] = 5.0
     """Smallest order, in quote currency, as Binance has it; a smaller one is not sent."""
-    lot: Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]] = 0.0
+    lot: Step = 0.0
     """Quantities are cut to a multiple of it, in base currency; 0: any."""
-    tick: Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]] = 0.0
+    tick: Step = 0.0
     """Prices of fills are rounded against the trader to a multiple of it; 0: any."""
 
     @model_validator(mode="after")
     def _charged(self) -> Costs:
         self.charged(spot=False)
+        spreads = self.half_spread.values() if isinstance(self.half_spread, dict) else []
+        if "books" in (self.half_spread, self.hours, *spreads) and not self.books:
+            raise UserError("'books' needs costs.books: a file or folder of recorded quotes.")
         return self
 
     def charged(self, *, spot: bool) -> float:

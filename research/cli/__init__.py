@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from research.cli.live import COMMANDS
 from research.errors import UserError
 from research.flags import (
     FLAGS,
@@ -108,6 +109,10 @@ def demo(seed: Seed = None, as_json: Json = False, debug: Debug = False) -> None
     """The main job in minutes, offline: a market with a known edge, from bars to verdict."""
     _set_up_log(debug)
     _run("report", "demo", read_options(seed=seed), set(), as_json)
+
+
+for _command in COMMANDS:
+    app.command()(_command)
 
 
 @app.command()
@@ -317,7 +322,7 @@ def _interrupted(*_: Any) -> NoReturn:
 
 def _read_env_file() -> None:
     """Take settings from ``.env`` that the environment does not have."""
-    path = Path(__file__).resolve().parent.parent / ".env"
+    path = Path(__file__).resolve().parents[2] / ".env"
     lines = path.read_text(encoding="utf8").splitlines() if path.exists() else []
     for line in lines:
         key, equals, value = line.strip().partition("=")

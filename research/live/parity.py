@@ -1,0 +1,300 @@
+"""Proof that a run did what the notebook would have done: its record, replayed by the batch path.
+
+First the bars, models and controls are replayed *as recorded*: features of the whole history at
+once, forecasts of all rows at once, cut-points by `signals.assign`, the desk's compiled scan. Every
+bar's decision, reason and equity must come out the same; what does not is unexplained (or of
+another version or configuration, and said so). Then the same market is replayed *as it should have
+been*: bars in their last version, none late, none withheld. Where that decides otherwise, the cause
+stands in the journal: `late`, `revision` or `gap`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from research import charges, models, pipeline, schema, signals, tape
+from research import features as feature_room
+from research.errors import UserError
+from research.live import journal, parts, replay
+from research.live.forecaster import reach
+from research.live.moments import Bar
+from research.live.rows import at, table
+from research.study import Study
+from research.trading.rules import REASONS
+
+SEEN = ("reason", "position", "forecast", "told", "bin")
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was compared, and every difference with its cause.
+
+    Attributes
+    ----------
+    bars, decisions : int
+        Closed bars that were acted on, and decisions about them, one reason each.
+    differences : pl.DataFrame
+        ``time, symbol, what, live, research, cause``; `cause` is ``late``, ``revision``, ``gap``,
+        ``version``, ``config`` or ``unexplained``.
+    """
+
+    run: str
+    bars: int
+    decisions: int
+    differences: pl.DataFrame
+
+    @property
+    def unexplained(self) -> int:
+        """Differences that nothing in the journal accounts for."""
+        return self.differences.filter(pl.col("cause") == "unexplained").height
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts, causes and the first differences, as JSON takes them."""
+        counted = self.differences.group_by("cause").len().sort("cause")
+        first = self.differences.head(SHOWN).with_columns(pl.col("time").cast(pl.String))
+        return {
+            "run": self.run,
+            "bars": self.bars,
+            "decisions": self.decisions,
+            "differences": self.differences.height,
+            "unexplained": self.unexplained,
+            "causes": dict(counted.iter_rows()),
+            "first": first.to_dicts(),
+        }
+
+    def text(self) -> str:
+        """Say it in a few lines."""
+        found = self.to_dict()
+        causes = ", ".join(f"{count} {cause}" for cause, count in found["causes"].items())
+        lines = [
+            f"run {self.run}: {self.bars:,} bars, {self.decisions:,} decisions replayed",
+            f"differences: {self.differences.height:,}" + (f" ({causes})" if causes else ""),
+            f"unexplained: {self.unexplained:,}",
+        ]
+        return "\n".join([*lines, *(str(row) for row in found["first"][:5])])
+
+    def _repr_html_(self) -> str:
+        shown = self.differences.head(SHOWN)._repr_html_() if self.differences.height else ""
+        return f"<pre>{escape(self.text().split(chr(10) + '{')[0])}</pre>{shown}"
+
+
+class _Record(NamedTuple):
+    """What a journal holds of a run."""
+
+    study: Study
+    start: dict[str, Any]
+    rows: pl.DataFrame
+    moments: pl.DataFrame
+    controls: list[tuple[int, int]]
+    swaps: list[tuple[int, str]]
+    revisions: list[dict[str, Any]]
+
+
+class _Found(NamedTuple):
+    """What the batch path makes of a record."""
+
+    rows: pl.DataFrame
+    equity: pl.DataFrame
+
+
+def check(folder: Path) -> Parity:
+    """Replay the run in `folder` and account for every difference.
+
+    Raises
+    ------
+    UserError
+        If the journal is damaged, holds no decision yet, or a model that was in force is gone.
+    """
+    record = _read(folder)
+    history = replay.history(folder)
+    as_recorded = _research(folder, record, history, record.rows, late=True)
+    cause = _own_cause(record)
+    found = [
+        _different(record.rows, as_recorded.rows, SEEN, cause),
+        _different(record.moments, as_recorded.equity, ("equity",), cause),
+    ]
+    mended, causes = _as_it_should_have_been(record)
+    if causes:
+        ideal = _research(folder, record, history, mended, late=False)
+        found.append(_explained(as_recorded.rows, ideal.rows, causes))
+    return Parity(folder.name, record.rows.height, record.rows.height, pl.concat(found))
+
+
+def _read(folder: Path) -> _Record:
+    events = journal.read(folder)
+    starts = [e.body for e in events if e.kind == "start"]
+    decided = [e.body for e in events if e.kind == "moment" and e.body["rows"]]
+    if not decided:
+        raise UserError(f"parity: run {folder.name} holds no decision yet.")
+    rows = [
+        {"time": body["time"], "late": body["late"], **row}
+        for body in decided
+        for row in body["rows"]
+    ]
+    return _Record(
+        study=Study.model_validate(starts[0]["study"]),
+        start=starts[0],
+        rows=_timed(pl.DataFrame(rows, infer_schema_length=None)),
+        moments=_timed(
+            pl.DataFrame({"time": [b["time"] for b in decided], "symbol": ""}).with_columns(
+                equity=pl.Series([b["equity"] for b in decided], dtype=pl.Float64)
+            )
+        ),
+        controls=[
+            (e.time, e.body["state"])
+            for e in events
+            if e.kind == "control" and e.body["by"] != "risk"
+        ],
+        swaps=[
+            (event.body["at"], event.body["model"])
+            for event in events
+            if event.kind in ("swap", "rollback")
+        ],
+        revisions=[
+            event.body
+            for event in events
+            if event.kind == "note" and event.body.get("kind") == "revision"
+        ],
+    )
+
+
+def _timed(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.col("time").cast(schema.TIME)).sort("symbol", "time")
+
+
+def _bars(rows: pl.DataFrame, interval: int) -> pl.DataFrame:
+    names = Bar._fields[:11]
+    return table((Bar(*row) for row in rows.select(names).iter_rows()), interval)
+
+
+def _research(
+    folder: Path, record: _Record, history: replay.History, rows: pl.DataFrame, *, late: bool
+) -> _Found:
+    """Take the way of the notebooks: whole tables at once, from bars to what the desk did."""
+    study = record.study
+    interval = study.data.interval
+    first = pl.col("time") >= pl.lit(record.rows["time"].min())
+    played = _bars(rows, replay.micro(interval))
+    near = pl.col("open_time") >= played["open_time"].min() - reach(study) - timedelta(days=1)
+    bars = pl.concat([history.bars.filter(near), played]).sort(schema.KEY)
+    features = feature_room.build(bars, pipeline.feature_set(study), interval=interval)
+    forecasts = _forecasts(folder, record, features.filter(first))
+    told = _told(study, history.forecasts, forecasts)
+    sigma = features.select(*schema.KEY, "sigma")
+    laid = (
+        played.select(schema.KEY)
+        .join(told, on=schema.KEY, how="left", maintain_order="left")
+        .join(sigma, on=schema.KEY, how="left", maintain_order="left")
+        .with_columns(charges.columns(study, bars).filter(first).get_columns()[2:])
+    )
+    if late:
+        lateness = rows.select(*schema.KEY, "late")
+        laid = laid.join(lateness, on=schema.KEY, how="left", maintain_order="left").with_columns(
+            told=pl.when("late").then(None).otherwise("told"),
+            bin=pl.when("late").then(0).otherwise("bin"),
+        )
+    return _Found(*replay.trade(study, played, laid, record.controls, record.start))
+
+
+def _forecasts(folder: Path, record: _Record, features: pl.DataFrame) -> pl.DataFrame:
+    """Forecast every row by the model that was in force, all rows of a model at once."""
+    ends = [when for when, _ in record.swaps[1:]] + [None]
+    parts = []
+    for (since, name), until in zip(record.swaps, ends):
+        rows = features.filter(
+            pl.col("time") >= pl.lit(at(since)),
+            pl.col("time") < pl.lit(at(until)) if until else True,
+        )
+        found = replay.registry(folder).read(name)
+        parts.append(models.forecast_table(found, rows))
+    return pl.concat(parts, how="diagonal").sort(schema.KEY)
+
+
+def _told(study: Study, before: pl.DataFrame, made: pl.DataFrame) -> pl.DataFrame:
+    """What the rule is told of each row, and its bin among all forecasts so far."""
+    told = made.select(*schema.KEY, "forecast", told=tape.told(study, made))
+    if study.backtest.rule != "quantile":
+        return told.with_columns(bin=pl.lit(0, pl.Int64))
+    columns = [*schema.KEY, "forecast"]
+    known = pl.concat([before.select(columns), made.select(columns)]).sort(schema.KEY)
+    binned = signals.assign(known, scope="trailing", **pipeline.cuts(study))
+    bins = binned.select(*schema.KEY, pl.col("bin").fill_null(0).cast(pl.Int64))
+    return told.join(bins, on=schema.KEY, how="left", maintain_order="left")
+
+
+def _own_cause(record: _Record) -> str:
+    """What a difference in the very same record would come from."""
+    if parts.config(record.study) != record.start["config"]:
+        return "config"
+    return "unexplained" if parts.code() == record.start["code"] else "version"
+
+
+_DIFFERENT: dict[str, Any] = {
+    "time": schema.TIME,
+    "symbol": pl.String,
+    "what": pl.String,
+    "live": pl.String,
+    "research": pl.String,
+    "cause": pl.String,
+}
+
+
+def _different(
+    live: pl.DataFrame, made: pl.DataFrame, names: tuple[str, ...], cause: str
+) -> pl.DataFrame:
+    """List the values that differ, bit for bit."""
+    both = live.select(*schema.KEY, *names).join(
+        made.select(*schema.KEY, *names), on=schema.KEY, how="full", suffix="_made", coalesce=True
+    )
+    found = [
+        both.filter(~pl.col(name).eq_missing(pl.col(f"{name}_made"))).select(
+            "time",
+            "symbol",
+            what=pl.lit(name),
+            live=pl.col(name).cast(pl.String),
+            research=pl.col(f"{name}_made").cast(pl.String),
+            cause=pl.lit(cause),
+        )
+        for name in names
+    ]
+    return pl.concat([pl.DataFrame(schema=_DIFFERENT), *found]).sort("time", "symbol")
+
+
+def _as_it_should_have_been(record: _Record) -> tuple[pl.DataFrame, list[tuple[Any, str]]]:
+    """Return the bars in their last version, and when which cause set in."""
+    rows, causes = record.rows, []
+    late = rows.filter("late")["time"].unique().to_list()
+    causes += [(when, "late") for when in late]
+    for note in record.revisions:
+        new = note["new"]
+        here = (pl.col("symbol") == new["symbol"]) & (pl.col("open_time") == new["open_time"])
+        values = {name: new[name] for name in Bar._fields[2:11] if name in rows.columns}
+        rows = rows.with_columns(
+            pl.when(here).then(pl.lit(value, rows.schema[name])).otherwise(name).alias(name)
+            for name, value in values.items()
+        )
+        causes += [(when, "revision") for when in rows.filter(here)["time"].to_list()]
+    return rows, sorted(causes)
+
+
+def _explained(
+    recorded: pl.DataFrame, ideal: pl.DataFrame, causes: list[tuple[Any, str]]
+) -> pl.DataFrame:
+    """Give each difference from the ideal the newest cause that came before it."""
+    found = _different(recorded, ideal, SEEN, "")
+    known = pl.DataFrame(causes, schema={"time": schema.TIME, "why": pl.String}, orient="row")
+    joined = found.sort("time").join_asof(known.sort("time"), on="time", strategy="backward")
+    return joined.with_columns(cause=pl.col("why").fill_null("unexplained")).drop("why")
+
+
+def reason_words(codes: np.ndarray) -> pl.Series:
+    """Return reasons as words."""
+    return pl.Series("reason", np.array(REASONS)[codes], dtype=pl.String)

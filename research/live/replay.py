@@ -1,0 +1,123 @@
+"""A recorded run played again by the batch path: what was known before it, its models, its desk."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from research import models, schema, tape, training
+from research.errors import UserError
+from research.live import desk, parts
+from research.study import Study
+from research.trading import loop
+from research.trading.account import new_book
+from research.trading.journal import Bars, Journal, new_journal, room
+from research.trading.rules import REASONS, Rules
+
+BARS, FORECASTS = "history.parquet", "history_forecasts.parquet"
+
+
+class History(NamedTuple):
+    """What was known before the first live bar."""
+
+    bars: pl.DataFrame
+    forecasts: pl.DataFrame
+
+
+def history(folder: Path) -> History:
+    """Read what the run in `folder` began with."""
+    try:
+        return History(*(pl.read_parquet(folder / name) for name in (BARS, FORECASTS)))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"run {folder.name}: cannot read {folder / BARS}: {error}.") from error
+
+
+def micro(span: timedelta) -> int:
+    """Return a span in microseconds."""
+    return span // timedelta(microseconds=1)
+
+
+def registry(folder: Path) -> models.Registry:
+    """Return the registry of a run: every model that was in force in it, and the newest others."""
+    return models.Registry(folder / "models", own_folder=training.OWN)
+
+
+def trade(
+    study: Study,
+    played: pl.DataFrame,
+    laid: pl.DataFrame,
+    controls: list[tuple[int, int]],
+    start: dict[str, Any],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Let the compiled desk trade rows that lie as `played`, and return its reasons and equity.
+
+    Parameters
+    ----------
+    played : pl.DataFrame
+        `schema.BARS`.
+    laid : pl.DataFrame
+        Beside them ``told, bin, sigma, half_spread, impact`` and ``forecast``.
+    controls : list of (int, int)
+        Times at which a person or a guard set the desk's state, and the state.
+    start : dict
+        The run's first event: its symbols and capital.
+    """
+    symbols, rules = start["symbols"], tape.rules(study)
+    table = pl.concat([played, laid.drop(schema.KEY)], how="horizontal").sort("time", "symbol")
+    bars = _columns(table, symbols)
+    n_times = int(np.count_nonzero(np.diff(bars.time, prepend=-1)))
+    book = new_book(len(symbols), float(start["capital"]), rules.overlap)
+    written = new_journal(len(bars.time), n_times, len(book.lots))
+    begun = int(bars.opened[0])
+    venue = parts.venue(study, symbols, start.get("funded_from", begun))
+    _play(book, bars, rules, venue, written, controls, dry=start["dry_run"])
+    reasons = pl.Series("reason", np.array(REASONS)[written.reason], dtype=pl.String)
+    rows = table.select(*schema.KEY, "forecast", "told", "bin").with_columns(
+        reasons, position=pl.Series(written.position)
+    )
+    moments = table.select("time").unique(maintain_order=True)
+    equity = moments.select(symbol=pl.lit(""), time="time", equity=pl.Series(written.equity))
+    return rows.sort(schema.KEY), equity
+
+
+def _columns(table: pl.DataFrame, symbols: list[str]) -> Bars:
+    numbers = {name: number for number, name in enumerate(symbols)}
+    code = table["symbol"].replace_strict(numbers, return_dtype=pl.Int64).to_numpy()
+    times = (table[name].dt.epoch("us").to_numpy() for name in ("time", "open_time"))
+    prices = (table[name].to_numpy() for name in ("open", "high", "low", "close", "volume"))
+    told, sigma = (table[n].fill_null(float("nan")).to_numpy() for n in ("told", "sigma"))
+    bins = table["bin"].fill_null(0).to_numpy()
+    paid = (table[name].to_numpy() for name in ("half_spread", "impact"))
+    columns = (*times, code, *prices, told, bins, sigma, *paid)
+    return Bars(*(np.ascontiguousarray(column) for column in columns))
+
+
+def _play(
+    book: Any,
+    bars: Bars,
+    rules: Rules,
+    venue: Any,
+    written: Journal,
+    controls: list[tuple[int, int]],
+    *,
+    dry: bool,
+) -> None:
+    """Scan stretch by stretch: at the end of each, a person or a guard sets the desk's state."""
+    stops = [int(np.searchsorted(bars.time, when, side="left")) for when, _ in controls]
+    states = [state for _, state in controls]
+    start = t = 0
+    for stop, state in zip([*stops, len(bars.time)], [*states, None]):
+        part = Bars(*(column[:stop] for column in bars))
+        while start < stop:
+            journal = Journal(*written[:3], *room(len(book.lots)))
+            upto = loop.end_of(part.time, start) if dry else stop
+            shown = Bars(*(column[:upto] for column in part))
+            start, t, *_ = loop.scan(book, shown, rules, venue, journal, start, t)
+            if dry:  # nothing is sent: see `Desk`
+                book.lots.order = -1
+        if state is not None:
+            desk.set_state(book, state)

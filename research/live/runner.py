@@ -1,0 +1,298 @@
+"""The runner: bar after bar from the feed to the desk to the journal, and what happens beside it.
+
+One event loop waits for bars, commands and signals; the work of a bar (features, forecast,
+decision, journal) is done in one worker thread, so that the loop is never kept from its sockets.
+A bar is decided and durable in the journal before the feed's clock is told to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from research.live import folders, guards
+from research.live.clock import Clock
+from research.live.feed import Feed
+from research.live.journal import JournalError
+from research.live.moments import Moment, Scored
+from research.live.prepare import Prepared
+from research.live.replay import micro
+from research.live.retraining import Retraining
+
+ACTIVE, REDUCING, HALTED = range(3)
+WORDS = ("active", "reducing", "halted")
+LOOK = 0.05
+"""Seconds between two looks at the run's commands."""
+Log = Callable[..., None]
+
+
+class Runner:
+    """Trades one prepared run on paper until it is told to stop.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Fresh or recovered.
+    feed : Feed
+        Where bars come from.
+    clock : Clock
+        The feed's: virtual where the market is simulated.
+    retraining : Retraining
+        Decides about models.
+    log : callable
+        ``log(event, **facts)``.
+    """
+
+    def __init__(
+        self, prepared: Prepared, feed: Feed, clock: Clock, retraining: Retraining, log: Log
+    ) -> None:
+        self._p, self._feed, self._clock = prepared, feed, clock
+        self._retraining, self._log = retraining, log
+        self._guards = guards.Guards(prepared.study, prepared.folder)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="bar")
+        self._lock = asyncio.Lock()
+        self._stopping: asyncio.Event = asyncio.Event()
+        self._why = "end of the time asked for"
+        self._notes: deque[dict[str, Any]] = deque()
+        self._last, self._count, self._trades = prepared.last, 0, 0
+        self._equity = prepared.desk.equity
+
+    def note(self, kind: str, body: dict[str, Any]) -> None:
+        """Take what the feed says beside bars; it goes into the journal with the next event."""
+        self._notes.append({"kind": kind, **body})
+        self._log(kind, **body)
+
+    def stop(self, why: str) -> None:
+        """End after the bar in hand."""
+        self._why = why
+        self._stopping.set()
+
+    async def run(self, until: int | None) -> dict[str, Any]:
+        """Trade until `until`, in microseconds of the feed's time, or a stop.
+
+        Returns
+        -------
+        dict
+            The closing summary.
+
+        Raises
+        ------
+        JournalError
+            If the journal cannot be written: nothing that is not durable is acted on.
+        """
+        self._listen()
+        watcher = asyncio.create_task(self._watch())
+        moments = self._feed.moments(self._last)
+        try:
+            while not self._stopping.is_set() and (until is None or self._last < until):
+                moment = await self._next(moments, watcher)
+                if moment is None or (until is not None and moment.time > until):
+                    break
+                await self._take(moment)
+                await self._clock.ack(moment.time)
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+            self._retraining.close()
+            await self._feed.close()
+            self._worker.shutdown(wait=True)
+        return self._close()
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(name, self.stop, f"signal {name.name}")
+            except (ValueError, NotImplementedError, RuntimeError):
+                return  # not the main thread: whoever started us stops us
+
+    async def _next(
+        self, moments: AsyncIterator[Moment], watcher: asyncio.Task[None]
+    ) -> Moment | None:
+        """Wait for the next moment; None when there is none, or a stop came first."""
+        coming = asyncio.ensure_future(anext(moments, None))
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({coming, stopped, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if watcher.done():
+            coming.cancel()
+            watcher.result()
+        if coming.done():
+            return coming.result()
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        return None
+
+    async def _take(self, moment: Moment) -> None:
+        async with self._lock:
+            await self._retraining.ready(moment.time, virtual=self._clock.virtual)
+            await self._in_thread(self._decide, moment)
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work, *arguments)
+
+    # -- in the worker thread ---------------------------------------------------------------------
+
+    def _decide(self, moment: Moment) -> None:
+        """Take one moment from its bars to a durable record."""
+        events = self._flushed(moment.time)
+        events += self._retraining.before(moment.time, self._p.forecaster)
+        if not moment.bars:
+            self._write(events)
+            return
+        study, desk = self._p.study, self._p.desk
+        rows = self._p.forecaster.score(moment)
+        late = moment.known - moment.time > micro(study.live.late)
+        told = [_untold(row) for row in rows] if late else rows
+        events += self._guarded(moment.time, rows)
+        before, begun = desk.control, time.perf_counter_ns()
+        step = desk.step(moment.time, told)
+        took = {**self._p.forecaster.took, "decide": (time.perf_counter_ns() - begun) // 1000}
+        took["close_to_known"] = moment.known - moment.time
+        events.append(("moment", _body(moment, told, step, late=late, state=before, took=took)))
+        if desk.control != before:
+            events.append(self._control(moment.time, desk.control, before, "limit met", "risk"))
+        events += self._retraining.after(moment, rows, self._p.forecaster, step)
+        self._count += 1
+        if self._count % study.live.snapshot == 0:
+            events.append(("snapshot", {"time": moment.time, **desk.snapshot()}))
+        self._write(events)
+        self._last, self._equity = moment.time, step.equity
+        self._trades += len(step.trades)
+        self._tell(moment.time, told, step)
+
+    def _flushed(self, now: int) -> list[tuple[str, dict[str, Any]]]:
+        events = []
+        while self._notes:
+            events.append(("note", {"time": now, **self._notes.popleft()}))
+        return events
+
+    def _guarded(self, now: int, rows: list[Scored]) -> list[tuple[str, dict[str, Any]]]:
+        """Let the guards look; the strictest verdict sets the desk's state."""
+        desk, found = self._p.desk, self._guards.check(now, rows, health=self._feed.health())
+        if found is None or found.state == desk.control:
+            return []
+        was, desk.control = desk.control, found.state
+        return [self._control(now, found.state, was, found.reason, "guard")]
+
+    def _control(self, now: int, state: int, was: int, why: str, by: str) -> tuple[str, dict]:
+        self._log("control", state=WORDS[state], was=WORDS[was], why=why, by=by)
+        return "control", {"time": now, "state": state, "was": was, "why": why, "by": by}
+
+    def _write(self, events: list[tuple[str, dict[str, Any]]]) -> None:
+        if events:
+            self._p.journal.append(*events)
+
+    def _tell(self, now: int, rows: list[Scored], step: Any) -> None:
+        for row, reason in zip(rows, step.reasons):
+            self._log("decision", time=now, symbol=row.bar.symbol, reason=reason, level="debug")
+        for trade in step.trades:
+            self._log("trade", **trade)
+
+    # -- beside the bars --------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Look at the run's commands, and show that we live."""
+        beaten = 0.0
+        while True:
+            if folders.killed(self._p.folder):
+                await self._halt("file KILL", "file")
+            for command in folders.commands(self._p.folder):
+                await self._obey(command)
+            if time.monotonic() - beaten >= 1.0:
+                beaten = time.monotonic()
+                folders.beat(self._p.folder, self._facts())
+            await asyncio.sleep(LOOK)
+
+    async def _halt(self, why: str, by: str) -> None:
+        if self._p.desk.control != HALTED:
+            await self._set_state(HALTED, why, by)
+
+    async def _set_state(self, state: int, why: str, by: str) -> None:
+        async with self._lock:
+            was, self._p.desk.control = self._p.desk.control, state
+            now = max(self._last, 0)
+            self._write([self._control(now, state, was, why, by)])
+
+    async def _obey(self, command: folders.Command) -> None:
+        if command.name == "kill":
+            await self._halt(command.body.get("why", "told to"), "command")
+        elif command.name == "resume":
+            self._guards.resume()
+            await self._set_state(ACTIVE, command.body.get("why", "told to"), "command")
+        elif command.name == "stop":
+            self.stop("told to")
+        else:
+            async with self._lock:
+                self._write(self._retraining.rollback(self._last, self._p.forecaster))
+        folders.finish(command)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "run": self._p.folder.name,
+            "time": self._last,
+            "now": self._clock.now(),
+            "state": WORDS[self._p.desk.control],
+            "equity": self._equity,
+            "model": self._retraining.champion,
+            "challenger": self._retraining.challenger,
+            "feed": self._feed.health(),
+            "stopped": self._stopping.is_set(),
+        }
+
+    def _close(self) -> dict[str, Any]:
+        """Write the closing event and return what it says."""
+        study, capital = self._p.study, self._p.study.backtest.capital
+        summary = {
+            "run": self._p.folder.name,
+            "study": study.name,
+            "why": self._why,
+            "bars": self._count,
+            "trades": self._trades,
+            "equity": self._equity,
+            "change": self._equity / capital - 1,
+            "state": WORDS[self._p.desk.control],
+            "model": self._retraining.champion,
+        }
+        self._write([*self._flushed(self._last), ("stop", {"time": self._last, **summary})])
+        self._p.journal.close()
+        folders.beat(self._p.folder, {**self._facts(), "stopped": True})
+        return summary
+
+
+def _untold(row: Scored) -> Scored:
+    """What is known too late is booked, but nothing is decided on it."""
+    return row._replace(told=float("nan"), bin=0)
+
+
+def _body(
+    moment: Moment, rows: list[Scored], step: Any, *, late: bool, state: int, took: dict[str, int]
+) -> dict[str, Any]:
+    """Return the record of a moment: what was seen, what was decided, what it came to."""
+    said = [
+        {
+            **row.bar._asdict(),
+            **{name: value for name, value in row._asdict().items() if name != "bar"},
+            "reason": reason,
+            "position": position,
+        }
+        for row, reason, position in zip(rows, step.reasons, step.positions)
+    ]
+    return {
+        "time": moment.time,
+        "late": late,
+        "control": state,
+        "equity": step.equity,
+        "rows": said,
+        "trades": step.trades,
+        "flows": step.flow,
+        "latency": took,
+    }
+
+
+__all__ = ["ACTIVE", "HALTED", "REDUCING", "WORDS", "JournalError", "Runner"]

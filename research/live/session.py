@@ -1,0 +1,230 @@
+"""One sitting of paper trading, from a study's name to the closing summary."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from research import datasets, sim, units
+from research import study as study_room
+from research.errors import UserError
+from research.live import clock as clocks
+from research.live import feed as feeds
+from research.live import folders, prepare
+from research.live.net import Network
+from research.live.replay import micro
+from research.live.retraining import Retraining
+from research.live.rows import at, micros
+from research.live.runner import Runner
+from research.store import atomic
+from research.study import Study
+
+ARMS = (
+    "the extra 'live' is not installed",
+    "the study has no account to trade",
+    "the environment holds no dated arm that names the account",
+    "there is no signed arming file that has not expired",
+)
+"""What real orders would need; none of it is in this version, so they cannot be sent."""
+MARKET = "market.parquet"
+_LOG = logging.getLogger("research.live")
+
+
+def run(
+    name: str,
+    options: dict[str, Any],
+    *,
+    span: str | None = None,
+    speed: float = 60.0,
+    mode: str | None = None,
+    dry_run: bool = False,
+    resume: str | None = None,
+    faults: str | None = None,
+) -> dict[str, Any]:
+    """Trade a study on paper and return the closing summary.
+
+    Parameters
+    ----------
+    name : str
+        A study; not looked at with `resume`.
+    options : dict
+        Dotted study options.
+    span : str, optional
+        Market time to trade, such as ``"24h"``. Absent: until stopped, or the market ends.
+    speed : float
+        Of a simulated market; 0: as fast as it is decided.
+    mode : {"paper", "live"}, optional
+        Absent: paper, unless the study says live.
+    dry_run : bool
+        Decide and journal, but fill nothing.
+    resume : str, optional
+        A run to go on with.
+    faults : str, optional
+        Of a simulated market: the path of a fault plan, or how many are drawn.
+
+    Raises
+    ------
+    UserError
+        If real orders are asked for, or the study cannot be traded.
+    BlockingIOError
+        If another process runs this run.
+    """
+    folder = folders.find(resume) if resume else None
+    if folder is not None:
+        chosen = Study.model_validate(folders.facts(folder)["study"])
+    else:
+        chosen = study_room.read(name, options)
+    _paper(mode or chosen.live.mode)
+    length = None if span is None else micro(units.duration(span))
+    return asyncio.run(_sit(chosen, folder, length, speed, dry_run, faults))
+
+
+def _paper(mode: str) -> None:
+    if mode == "paper":
+        return
+    if mode != "live":
+        raise UserError(f"live: mode must be 'paper' or 'live', found {mode!r}.")
+    raise UserError(
+        f"live: real orders need four arms, and none is there: {'; '.join(ARMS)}. "
+        "Nothing was started. Use --mode paper."
+    )
+
+
+def create(study: Study) -> Path:
+    """Make the folder of a new run."""
+    facts = {"study": study.model_dump(mode="json"), "feed": _feed_kind(study), "mode": "paper"}
+    return folders.create(study.name, time.time_ns() // 1000, facts)
+
+
+async def _sit(
+    study: Study,
+    folder: Path | None,
+    length: int | None,
+    speed: float,
+    dry_run: bool,
+    faults: str | None,
+) -> dict[str, Any]:
+    kind = _feed_kind(study)
+    folder = folder or create(study)
+    begun = prepare.begun(folder)
+    venue = await _venue(study, folder, speed, faults, begun) if kind == "simulated" else None
+    try:
+        return await _trade(study, folder, kind, venue, length, begun, dry_run)
+    finally:
+        if venue is not None:
+            venue.stop()
+
+
+async def _trade(
+    study: Study,
+    folder: Path,
+    kind: str,
+    venue: Any,
+    length: int | None,
+    begun: bool,
+    dry_run: bool,
+) -> dict[str, Any]:
+    network = Network(venue.port, venue.ca) if venue else Network()
+    clock = await clocks.VenueClock.connect(network) if venue else clocks.WallClock()
+    notes: list[Any] = []
+    feed = feeds.open(
+        "binance" if kind == "simulated" else kind,
+        network,
+        clock,
+        _symbols(study),
+        micro(study.data.interval),
+        deadline_us=micro(study.live.deadline),
+        note=lambda kind, body: notes[0](kind, body) if notes else None,
+    )
+    start = _grid(clock.now(), study)
+    facts = {"mode": "paper", "dry_run": dry_run, "feed": kind}
+    if begun:
+        ready = prepare.recover(folder)
+    else:
+        ready = await prepare.fresh(study, folder, feed, start, facts)
+    retraining = Retraining(ready)
+    runner = Runner(ready, feed, clock, retraining, _log)
+    notes.append(runner.note)
+    _log(
+        "start", run=folder.name, study=study.name, model=ready.champion, since=str(at(ready.last))
+    )
+    done = await runner.run(None if length is None else ready.last + length)
+    await clock.close()
+    return done
+
+
+def _feed_kind(study: Study) -> str:
+    if study.live.feed != "auto":
+        return study.live.feed
+    return "simulated" if study.data.source == "simulated" else "binance"
+
+
+def _symbols(study: Study) -> list[str]:
+    named = datasets.symbols(study)
+    if named:
+        return sorted(named)
+    return datasets.load(study)["symbol"].unique().sort().to_list()
+
+
+def _grid(now: int, study: Study) -> int:
+    """Return the last close of a bar up to `now`."""
+    interval = micro(study.data.interval)
+    return now // interval * interval
+
+
+async def _venue(study: Study, folder: Path, speed: float, faults: str | None, begun: bool) -> Any:
+    """Start the simulated exchange on the study's market, where the run left it."""
+    path = folder / MARKET
+    if begun:
+        start = prepare.last_decided(folder)
+    else:
+        bars, start = _market(study)
+        atomic.write_parquet(path, bars)
+    plan = _faults(faults, path, start)
+    return await asyncio.to_thread(
+        sim.start, path, start=start, speed=speed or math.inf, faults=plan, seed=study.seed
+    )
+
+
+def _market(study: Study) -> tuple[pl.DataFrame, int]:
+    """Return the study's market with the days to come, and when those begin."""
+    if study.data.source != "simulated":
+        bars = datasets.load(study)
+        last = micros(bars["time"].max())  # type: ignore[arg-type]
+        return bars, _grid(last - micro(timedelta(days=study.live.days)), study)
+    days = study.simulated.days + study.live.days
+    longer = study.with_options({"simulated.days": days})
+    bars = datasets.load(longer)
+    first = micros(bars["open_time"].min())  # type: ignore[arg-type]
+    return bars, first + micro(timedelta(days=study.simulated.days))
+
+
+def _faults(asked: str | None, market: Path, start: int) -> Any:
+    if asked is None:
+        return None
+    if not asked.isdigit():
+        return json.loads(Path(asked).read_text(encoding="utf8"))
+    bars = pl.read_parquet(market).filter(pl.col("time") > at(start))
+    return sim.faults.plan(int(asked), seed=int(asked), bars=bars)
+
+
+def _log(event: str, **facts: Any) -> None:
+    _LOG.log(
+        logging.DEBUG if facts.pop("level", "") == "debug" else logging.INFO, event, extra=facts
+    )
+
+
+def text(done: dict[str, Any]) -> str:
+    """Say the closing summary in lines."""
+    return "\n".join(f"{key:>8}  {value}" for key, value in done.items())
+
+
+__all__ = ["run", "text"]
