@@ -19,6 +19,7 @@ from research.study import Study
 
 _US = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
+_HOUR = 3_600_000_000
 Models = dict[str, models.Model]
 
 
@@ -51,6 +52,8 @@ class Forecaster:
         self._window = Window(bars, back=reach(study) // _US, interval=study.data.interval // _US)
         self._bins = _trailing(study)
         self.champion, self.challenger = champion, Models()
+        self._hour: tuple[int, list[str]] | None = None
+        self._charged: dict[str, Any] = {}
         self.took: dict[str, int] = {}
         """Microseconds that each hop of the newest moment took."""
 
@@ -84,7 +87,7 @@ class Forecaster:
         featured = time.perf_counter_ns()
         said, shadow = self._said(rows, self.champion), self._said(rows, self.challenger)
         told, bins = self._told(said, moment.time)
-        paid = _paid(self._study, bars, moment)
+        paid = self._paid(bars, moment)
         spans = (featured - begun, time.perf_counter_ns() - featured)
         self.took = dict(zip(("features", "forecast"), (span // 1000 for span in spans)))
         hashes, sigma = self._hashes(rows), _floats(rows["sigma"])
@@ -136,6 +139,18 @@ class Forecaster:
             return np.full(len(forecast), np.nan), bins
         return _floats(said.select(tape.told(self._study, said)).to_series()), bins
 
+    def _paid(self, bars: pl.DataFrame, moment: Moment) -> dict[str, list[float]]:
+        """What a fill inside each of the moment's bars pays."""
+        names = [bar.symbol for bar in moment.bars]
+        hour = moment.bars[0].open_time // _HOUR
+        if not self._study.costs.impact and self._hour == (hour, names):
+            return self._charged  # only the hour matters then
+        now = pl.col("time") == pl.lit(moment.time).cast(schema.TIME)
+        found = charges.columns(self._study, bars.filter(pl.col("symbol").is_in(names)))
+        self._charged = found.filter(now).to_dict(as_series=False)
+        self._hour = (hour, names)
+        return self._charged
+
     def _hashes(self, rows: pl.DataFrame) -> list[str | None]:
         values = rows.select(self._set.names).fill_null(float("nan")).to_numpy()
         return [
@@ -155,16 +170,6 @@ def _trailing(study: Study) -> signals.Trailing | None:
             "the time of a forecast. Use 'trailing' to trade quantiles live."
         )
     return signals.Trailing(**pipeline.cuts(study))
-
-
-def _paid(study: Study, bars: pl.DataFrame, moment: Moment) -> dict[str, list[float]]:
-    """What a fill inside each of the moment's bars pays."""
-    mine = bars.filter(pl.col("symbol").is_in([bar.symbol for bar in moment.bars]))
-    if not study.costs.impact:  # only the hour of the bar matters then
-        mine = mine.group_by("symbol", maintain_order=True).tail(1)
-    at = pl.col("time") == pl.lit(moment.time).cast(schema.TIME)
-    found: dict[str, Any] = charges.columns(study, mine).filter(at).to_dict(as_series=False)
-    return found
 
 
 def _floats(column: pl.Series) -> np.ndarray:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from research.live import folders, guards
-from research.live.clock import Clock
+from research.live.clock import Clock, WallClock
 from research.live.feed import Feed
 from research.live.journal import JournalError
 from research.live.moments import Moment, Scored
@@ -130,7 +130,7 @@ class Runner:
 
     async def _take(self, moment: Moment) -> None:
         async with self._lock:
-            await self._retraining.ready(moment.time, virtual=self._clock.virtual)
+            await self._retraining.ready(moment.time, wait=not isinstance(self._clock, WallClock))
             await self._in_thread(self._decide, moment)
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:

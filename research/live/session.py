@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import time
@@ -115,9 +114,11 @@ async def _sit(
     kind = _feed_kind(study)
     folder = folder or create(study)
     begun = prepare.begun(folder)
-    venue = await _venue(study, folder, speed, faults, begun) if kind == "simulated" else None
+    venue, start = None, None
+    if kind == "simulated":
+        venue, start = await _venue(study, folder, speed, faults, begun)
     try:
-        return await _trade(study, folder, kind, venue, length, begun, dry_run)
+        return await _trade(study, folder, kind, venue, start, length, begun, dry_run)
     finally:
         if venue is not None:
             venue.stop()
@@ -128,6 +129,7 @@ async def _trade(
     folder: Path,
     kind: str,
     venue: Any,
+    start: int | None,
     length: int | None,
     begun: bool,
     dry_run: bool,
@@ -144,7 +146,7 @@ async def _trade(
         deadline_us=micro(study.live.deadline),
         note=lambda kind, body: notes[0](kind, body) if notes else None,
     )
-    start = _grid(clock.now(), study)
+    start = _grid(clock.now(), study) if start is None else start
     facts = {"mode": "paper", "dry_run": dry_run, "feed": kind}
     if begun:
         ready = prepare.recover(folder)
@@ -156,9 +158,19 @@ async def _trade(
     _log(
         "start", run=folder.name, study=study.name, model=ready.champion, since=str(at(ready.last))
     )
-    done = await runner.run(None if length is None else ready.last + length)
-    await clock.close()
-    return done
+    try:
+        return await runner.run(_until(ready.last, length, clock))
+    finally:
+        await clock.close()
+        await network.close()
+
+
+def _until(last: int, length: int | None, clock: clocks.Clock) -> int | None:
+    """Return when to stop: after the time asked for, or when a simulated market ends."""
+    asked = None if length is None else last + length
+    ends = clock.told.get("last") if isinstance(clock, clocks.VenueClock) else None
+    known = [moment for moment in (asked, ends) if moment is not None]
+    return min(known, default=None)
 
 
 def _feed_kind(study: Study) -> str:
@@ -180,18 +192,19 @@ def _grid(now: int, study: Study) -> int:
     return now // interval * interval
 
 
-async def _venue(study: Study, folder: Path, speed: float, faults: str | None, begun: bool) -> Any:
-    """Start the simulated exchange on the study's market, where the run left it."""
+async def _venue(
+    study: Study, folder: Path, speed: float, faults: str | None, begun: bool
+) -> tuple[Any, int]:
+    """Start the simulated exchange on the study's market, where the run left it: when is that."""
     path = folder / MARKET
     if begun:
         start = prepare.last_decided(folder)
     else:
         bars, start = _market(study)
         atomic.write_parquet(path, bars)
-    plan = _faults(faults, path, start)
-    return await asyncio.to_thread(
-        sim.start, path, start=start, speed=speed or math.inf, faults=plan, seed=study.seed
-    )
+    plan = _faults(faults, study, path, start)
+    how = {"start": start, "speed": speed or math.inf, "faults": plan, "seed": study.seed}
+    return await asyncio.to_thread(sim.start, path, **how), start
 
 
 def _market(study: Study) -> tuple[pl.DataFrame, int]:
@@ -207,13 +220,15 @@ def _market(study: Study) -> tuple[pl.DataFrame, int]:
     return bars, first + micro(timedelta(days=study.simulated.days))
 
 
-def _faults(asked: str | None, market: Path, start: int) -> Any:
+def _faults(asked: str | None, study: Study, market: Path, start: int) -> Any:
     if asked is None:
-        return None
+        return ()
     if not asked.isdigit():
-        return json.loads(Path(asked).read_text(encoding="utf8"))
-    bars = pl.read_parquet(market).filter(pl.col("time") > at(start))
-    return sim.faults.plan(int(asked), seed=int(asked), bars=bars)
+        return sim.faults.read(Path(asked))
+    bars = pl.scan_parquet(market).filter(pl.col("time") > at(start))
+    found = bars.select(pl.col("time").n_unique(), pl.col("symbol").unique().implode()).collect()
+    played, symbols = found.row(0)
+    return sim.faults.plan(int(asked), study.seed, played, sorted(symbols))
 
 
 def _log(event: str, **facts: Any) -> None:
