@@ -1,0 +1,127 @@
+"""The simulated exchange as a process of its own, and the handle its parent holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from research.errors import UserError
+from research.sim import faults as plans
+from research.sim.faults import Fault
+
+READY = 60
+"""Seconds a child may take to listen."""
+
+
+@dataclass
+class Venue:
+    """A running exchange.
+
+    Attributes
+    ----------
+    port : int
+        Where it listens on 127.0.0.1.
+    ca : Path
+        The certificate a client must trust.
+    process : subprocess.Popen
+        The child; it ends with its parent.
+    """
+
+    port: int
+    ca: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+    folder: tempfile.TemporaryDirectory[str] = field(repr=False)
+
+    def stop(self) -> None:
+        """End it; harmless when it has ended."""
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self.folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start(
+    bars: pl.DataFrame | Path,
+    *,
+    speed: float = math.inf,
+    start: int | None = None,
+    faults: Iterable[Fault] = (),
+    seed: int = 0,
+    port: int = 0,
+    interval_us: int | None = None,
+    log: Path | None = None,
+) -> Venue:
+    """Run an exchange as a child process that ends with this one.
+
+    Parameters
+    ----------
+    bars : pl.DataFrame or Path
+        As `schema.BARS`, or a Parquet file of such.
+    speed, start, seed, port, interval_us, log
+        As `research.sim.Exchange` has them; `log` is a file.
+    faults : iterable of Fault
+        What goes wrong.
+
+    Returns
+    -------
+    Venue
+        Listening.
+
+    Raises
+    ------
+    UserError
+        If it does not come up; says what it said.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="simulated-exchange-")
+    place = Path(folder.name)
+    path = bars if isinstance(bars, Path) else place / "bars.parquet"
+    if isinstance(bars, pl.DataFrame):
+        bars.write_parquet(path)
+    plans.write(place / "faults.json", faults)
+    command = [sys.executable, "-m", "research.sim", "--with-parent", "--bars", str(path)]
+    command += ["--speed", str(speed), "--seed", str(seed), "--port", str(port)]
+    command += ["--faults", str(place / "faults.json")]
+    options = {"--start": start, "--interval": interval_us, "--log": log}
+    command += [text for o, v in options.items() if v is not None for text in (o, str(v))]
+    with (place / "stderr.txt").open("wb") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        )
+    said = _first_line(process)
+    venue = Venue(0, place, process, folder)
+    if not said:
+        why = (place / "stderr.txt").read_text().strip().splitlines()
+        venue.stop()
+        raise UserError(f"Simulated exchange: did not start. {why[-1] if why else 'No reason.'}")
+    venue.port, venue.ca = said["port"], Path(said["ca"])
+    return venue
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+    out = process.stdout
+    if out is None or not select.select([out], [], [], READY)[0]:
+        return None
+    line = out.readline()
+    return json.loads(line) if line.startswith(b"{") else None
