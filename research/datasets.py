@@ -15,9 +15,10 @@ from typing import Any
 import polars as pl
 
 from research import bars as bar_room
+from research import units
 from research.batch import Progress
 from research.errors import UserError
-from research.store import atomic, cards, lake, tables, trials
+from research.store import atomic, cards, lake, tables, trials, where
 from research.study import ROOT, Study
 
 MINUTE = timedelta(minutes=1)
@@ -78,6 +79,12 @@ def symbols(study: Study) -> list[str] | None:
     from research.sources import polygon
 
     return list(dict.fromkeys(map(polygon.symbol, named)))
+
+
+def held(study: Study) -> list[str]:
+    """Return all symbols that are stored where a study's bars lie, whether it names them or not."""
+    place = dataset(study)
+    return [s.symbol for s in where.shelves(place.venue, place.market, place.interval, None)]
 
 
 def _simulation(study: Study) -> dict[str, Any]:
@@ -150,15 +157,16 @@ def load(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     Raises
     ------
     UserError
-        If the study asks for volume or dollar bars, which the stages cannot take yet.
+        As for `traded`, if the study asks for volume, dollar or imbalance bars; if bars of a
+        stated `data.bar_size` are more than four times longer or shorter than `data.interval`,
+        in which the other stages count them.
     """
     place, data = acquire(study, progress=progress), study.data
     if data.bars != "time":
-        raise UserError(
-            f"study {study.name}: data.bars={data.bars} has no way through features and labels "
-            "yet: they count bars on a clock. Take data.bars=time; in a cell, "
-            "datasets.traded(study) returns the bars."
-        )
+        made = traded(study, progress=progress)
+        if data.bar_size is not None:
+            _check_length(study, made, place.interval)
+        return made
     if place.interval == data.interval:
         return _stored(study, place, data.start, data.end)
     if not place.sparse:
@@ -179,26 +187,27 @@ def _midnight(moment: datetime, *, days: int = 0) -> datetime:
 
 
 def traded(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
-    """Return a study's volume or dollar bars, made of its stored minutes, and keep them.
+    """Return a study's volume, dollar or imbalance bars, made of its stored minutes; keep them.
 
     Parameters
     ----------
     study : Study
-        Its `data.bars` is ``volume`` or ``dollar``. Without `data.bar_size`, each symbol's size is
-        what makes its bars last `data.interval` on average over its first day, and no bar is made
-        of that day.
+        Its `data.bars` says which. Volume and dollar bars without `data.bar_size`: each symbol's
+        size is what makes its bars last `data.interval` on average over its first day, and no bar
+        is made of that day. Imbalance bars begin with an expected length of `data.interval`.
     progress : callable, optional
         Takes (done, total, label).
 
     Returns
     -------
     pl.DataFrame
-        As `bars.volume_bars` makes them.
+        As `bars.volume_bars` and `bars.imbalance_bars` make them.
 
     Raises
     ------
     UserError
-        If `data.bars` is ``time``, nothing is stored, or a symbol has no size.
+        If `data.bars` is ``time``; if a symbol has no size; if imbalance bars are to be no longer
+        than the bars they are made of.
 
     Examples
     --------
@@ -223,14 +232,34 @@ def traded(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     }
 
     def build(_: Path) -> tables.Tables:
-        size, source = data.bar_size, minutes
-        if size is None:
-            size = dict(bar_room.typical_size(minutes, data.interval, kind=kind))
-            source = bar_room.after_first_day(minutes)
-        made = bar_room.volume_bars(source, size, kind=kind, sparse=place.sparse)
-        return {"table": made}
+        return {"table": _made(data, minutes, place)}
 
     return tables.keep("traded", parts, build)["table"]
+
+
+def _made(data: Any, minutes: pl.DataFrame, place: Dataset) -> pl.DataFrame:
+    kind, sparse = data.bars, place.sparse
+    if kind.endswith("_imbalance"):
+        kind = kind.removesuffix("_imbalance")
+        length = data.interval // place.interval
+        return bar_room.imbalance_bars(minutes, length, kind=kind, sparse=sparse)
+    if data.bar_size is not None:
+        return bar_room.volume_bars(minutes, data.bar_size, kind=kind, sparse=sparse)
+    size = dict(bar_room.typical_size(minutes, data.interval, kind=kind))
+    return bar_room.volume_bars(bar_room.after_first_day(minutes), size, kind=kind, sparse=sparse)
+
+
+def _check_length(study: Study, made: pl.DataFrame, step: timedelta) -> None:
+    """Refuse a size whose bars are far from `data.interval`: horizons are counted in that."""
+    usual = study.data.interval
+    for symbol, parts in made.group_by("symbol").agg(pl.col("parts").mean()).sort("symbol").rows():
+        lasts = timedelta(seconds=round(parts * step.total_seconds()))
+        if not usual / 4 <= lasts <= usual * 4:
+            raise UserError(
+                f"study {study.name}: {study.data.bars} bars of {symbol} of this data.bar_size "
+                f"last {units.show(lasts)} on average, but stages count them in data.interval = "
+                f"{units.show(usual)}. Set data.interval to about that, or leave out data.bar_size."
+            )
 
 
 def download(study: Study, *, progress: Progress | None = None) -> Any:

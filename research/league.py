@@ -30,21 +30,32 @@ def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     pl.DataFrame
         ``name, ic, ic_low, ic_high, net_return, net_low, net_high, trades, mine``: same folds,
         rows and costs for all, and the study's rule wherever a learner can be traded by it
-        (`entry`). Each learner counts as a trial.
+        (`entry`). Where a second model judges the trades, the learner alone is in it too. Each
+        learner counts as a trial.
     """
     rows = [
         {"name": "no_trade", "net_return": 0.0, "trades": 0},
         {"name": "buy_and_hold", **_net(pipeline.backtest(study, name="buy_and_hold"))},
     ]
-    for learner in dict.fromkeys(["ridge", *study.model.league, study.model.name]):
-        chosen = entry(study, learner)
+    own = called(study)
+    for learner in dict.fromkeys(["ridge", *study.model.league, study.model.name, own]):
+        chosen = study if learner == own else entry(study, learner)
         made = pipeline.forecasts(chosen, progress=progress)
         score = scores.ic(made, **_how(study))
         datasets.count_trial(chosen, made, score.ic)
         row = {"name": learner, "ic": score.ic, "ic_low": score.low, "ic_high": score.high}
         rows.append({**row, **_net(pipeline.backtest(chosen, made))})
     found = pl.DataFrame(rows, schema=COLUMNS)
-    return found.with_columns(mine=pl.col("name") == study.model.name)
+    return found.with_columns(mine=pl.col("name") == own)
+
+
+def called(study: Study) -> str:
+    """Name the study's own entry: its learner, and the second model that judges its trades.
+
+    >>> called(Study())
+    'ridge'
+    """
+    return "+".join(name for name in (study.model.name, study.model.meta) if name)
 
 
 def entry(study: Study, learner: str) -> Study:
@@ -53,11 +64,11 @@ def entry(study: Study, learner: str) -> Study:
     Ridge stands in every league on volatility-scaled targets, whatever the study's own are. A rule
     is followed, for it says a side and no more. A learner without probabilities is traded by its
     expected return in a study that trades probabilities. Only the study's own learner passes a
-    gate: the league asks what learners can do, not what a gate lets through.
+    gate or has a second model judge its trades: the league asks what learners can do.
     """
-    if learner == study.model.name:
+    if learner == called(study):
         return study
-    own: dict[str, Any] = {"model.name": learner, "validation.gate": "none"}
+    own: dict[str, Any] = {"model.name": learner, "model.meta": None, "validation.gate": "none"}
     if learner == "ridge":
         own["model.target"] = "scaled"
     if models.is_rule(learner, folder=training.OWN):

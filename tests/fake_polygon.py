@@ -235,7 +235,8 @@ def signature(secret, *, raw_path, headers, stamp, scope, body):
     """What the signature of a GET must be, from what arrived on the wire."""
     path, _, query = raw_path.partition("?")
     pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
-    written = sorted(f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in pairs)
+    parts = sorted((quote(k, safe="-_.~"), quote(v, safe="-_.~")) for k, v in pairs)
+    written = [f"{k}={v}" for k, v in parts]  # by name first: "0=" comes before "00="
     canonical = (
         f"GET\n{quote(unquote(path), safe='/-_.~')}\n{'&'.join(written)}\n"
         + "".join(f"{name.lower()}:{value.strip()}\n" for name, value in headers)

@@ -316,7 +316,7 @@ def test_segments_count_gaps_within_a_symbol(one, other):
         for i, minute in enumerate(minutes):
             run += i > 0 and minute != minutes[i - 1] + 1
             expected.append(run)
-    assert bars.segments(table, MINUTE).to_list() == expected
+    assert bars.segments(table).to_list() == expected
 
 
 @settings(max_examples=10, deadline=None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from research import campaigns, cli, models, pipeline, scores, tape
-from research.campaigns import grid, markets, noise
+from research.campaigns import grid, markets, noise, worth
 from research.campaigns.markets import STUDIES
 from research.charges import round_trip
 from research.errors import UserError
@@ -148,10 +148,10 @@ def test_a_market_that_fails_is_listed_and_the_others_go_on(monkeypatch, store):
 # -- phase ------------------------------------------------------------------------------------
 
 
-def cell(planted, needed, net, *, low=0.0, high=1.0, **more):
+def cell(planted, needed, net, *, own=0, **more):
     made = {"planted_ic": planted, "ic_break_even": needed, "net_return": net, "found_ic": 0.05}
-    made |= {"found_ic_low": low, "found_ic_high": high, "trades": 5, "seed": 1, "cost": needed}
-    made |= {"control_return": 0.1}
+    made |= {"expected_own": own, "verdict": "undecided", "trades": 5, "seed": 1, "cost": needed}
+    made |= {"control_return": 0.1, "gross_return": 0.1, "expected_gross": 0.06, "noise": 0.02}
     return grid.judged(made | more)
 
 
@@ -175,42 +175,139 @@ def test_a_cell_is_right_when_its_sign_is(planted, needed, net, expected, right)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "net", "expected", "right"),
-    [(0.06, 0.1, 0.1, 1, True), (0.0, 0.1, 0.1, 0, None), (-0.1, 0.04, 0.1, -1, False)],
+    ("needed", "net", "own", "said", "right"),
+    [
+        (0.0, 0.1, 1, "undecided", True),
+        (0.0, -0.1, 1, "undecided", False),
+        (0.0, -0.1, -1, "undecided", True),  # its own positions could not pay
+        (0.0, -0.1, 0, "undecided", None),  # luck decided, and nothing was said
+        (0.0, 0.1, 0, "undecided", None),  # the same where luck was kind
+        (0.0, -0.1, 0, "nothing", False),  # an edge that pays was denied
+        (0.0, 0.0, 0, "nothing", False),  # by a study that never traded, too
+        (0.0, 0.1, 1, "nothing", True),
+        (0.3, 0.1, 0, "nothing", None),  # rightly denied
+    ],
 )
-def test_what_was_found_is_judged_by_its_interval(low, high, net, expected, right):
-    found = cell(0.1, 0.05, net, low=low, high=high)
-    assert (found["expected_found"], found["right_found"]) == (expected, right)
+def test_by_its_own_line_a_cell_counts_where_luck_does_not_decide(needed, net, own, said, right):
+    assert cell(0.1, needed, net, own=own, verdict=said)["right_own"] is right
 
 
 def test_cells_are_counted():
     cells = [
-        cell(0.10, 0.0, 0.125, low=0.04),
-        cell(0.10, 0.06, 0.01),
-        cell(0.10, 0.3, -0.5, low=0.4),
-        cell(0.05, 0.0, 0.0, trades=0),
-        cell(0.05, 0.06, -0.1),
-        cell(0.05, 0.3, 0.1, high=0.1),
+        cell(0.10, 0.0, 0.125, own=1),
+        cell(0.10, 0.06, 0.01, own=-1),
+        cell(0.10, 0.3, -0.5, own=-1),
+        cell(0.05, 0.0, 0.0, trades=0, noise=0.0),
+        cell(0.05, 0.01, -0.2, own=-1, gross_return=0.0),
+        cell(0.05, 0.06, -0.1, verdict="nothing"),
+        cell(0.05, 0.3, 0.1),
         cell(0.05, 0.4, 0.0, trades=0),
+        cell(0.05, 0.02, 0.1, verdict="nothing"),
     ]
     found = grid.counted(cells)
     lines = found.pop("grid")
     assert found == {
-        "cells": 7,
+        "cells": 9,
         "near": 2,
-        "away": 5,
-        "right": 3,
-        "pay": 2,
-        "right_where_it_pays": 1,
+        "away": 7,
+        "right": 4,
+        "pay": 4,
+        "right_where_it_pays": 2,
         "idle_where_it_pays": 1,
         "right_where_it_does_not": 2,
-        "right_control": 2,
-        "away_by_found": 3,
-        "right_by_found": 1,
+        "right_control": 4,
+        "decided": 5,
+        "right_own": 3,
+        "no_verdict": 4,
+        "idle": 2,
+        "denied": 1,
+        "missed": 1,
+        "largest_luck": 3.0,
     }
     assert [line.split()[0] for line in lines] == ["planted", "0.05", "0.10"]
-    assert lines[1].split()[3:] == ["+0.00%!", "-10.00%~", "+10.00%!", "+0.00%"]
-    assert lines[2].split()[3:] == ["+12.50%", "+1.00%~", "-50.00%"]
+    shown = ["+0.00%!?", "-20.00%!", "+10.00%", "#", "-10.00%~?", "+10.00%!?", "+0.00%", "?"]
+    assert lines[1].split()[3:] == shown
+    assert lines[2].split()[3:] == ["+12.50%", "+1.00%~#", "-50.00%"]
+
+
+# -- what positions were worth ----------------------------------------------------------------
+
+
+def ledger(position, close, drift, gross):
+    """A run of one symbol: what was held at each close, and what the account was worth then."""
+    times = curve(gross, gross)["time"]
+    seen = pl.DataFrame({"symbol": "A", "time": times})
+    equity = curve(gross, gross).with_columns(
+        fees=pl.lit(0.5), slippage=pl.lit(0.25), funding=pl.lit(-0.125)
+    )
+    tested = tape.Backtest(
+        trades=pl.DataFrame(),
+        equity=equity,
+        reasons=seen.with_columns(position=pl.Series(position)),
+        summary={},
+        fee_sweep=pl.DataFrame(),
+    )
+    return tested, seen.with_columns(close=pl.Series(close)), seen.with_columns(forecast=drift)
+
+
+def test_positions_are_worth_what_the_market_was_going_to_do():
+    # rows end at 06, 12, 18, 24 h of two days
+    held = [0.0, 2.0, 2.0, -1.0, -1.0, 0.0, 3.0, 0.0]
+    close = [10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0]
+    drift = [0.01, 0.02, -0.03, 0.04, 0.05, 0.06, -0.07, 0.08]
+    gross = [100.0, 101.0, 102.0, 103.0, 104.0, 105.0, 106.0, 110.0]
+    found = worth.worth(*ledger(held, close, pl.Series(drift), gross), capital=100.0)
+    first = 2 * 10 * 0.01 + 2 * 11 * 0.02 - 1 * 12 * -0.03
+    second = -1 * 13 * 0.04 + 3 * 15 * 0.06
+    assert found.gross == pytest.approx((first + second) / 100)
+    assert found.paid == pytest.approx(8 * 0.625 / 100)
+    assert found.noise == pytest.approx(np.hypot(3 - first, 7 - second) / 100)
+
+
+@pytest.mark.parametrize(
+    ("gross", "paid", "noise", "sign"),
+    [
+        (0.03, 0.01, 0.01, 1),
+        (0.03, 0.01, 0.02, 0),
+        (0.01, 0.03, 0.01, -1),
+        (0.01, 0.03, 0.02, 0),
+        (0.0, 0.0, 0.0, 0),  # nothing was held
+    ],
+)
+def test_a_sign_is_sure_beyond_what_luck_does_19_times_in_20(gross, paid, noise, sign):
+    assert worth.Worth(gross, paid, noise).sign == sign
+    assert stats.norm.cdf(worth.SURE) == pytest.approx(0.95, abs=1e-4)
+
+
+@given(gross=st.floats(1e-4, 1), paid=st.floats(1e-4, 1), planted=st.floats(0.01, 0.3))
+def test_at_its_own_break_even_a_study_would_earn_nothing(gross, paid, planted):
+    line = worth.Worth(gross, paid, 0.01).break_even(planted)
+    assert gross * line / planted == pytest.approx(paid)  # what is expected grows with the edge
+
+
+@pytest.mark.parametrize("gross", [0.0, -0.01])
+def test_what_expects_nothing_pays_for_itself_at_no_edge(gross):
+    assert worth.Worth(gross, 0.01, 0.01).break_even(0.1) == np.inf
+
+
+def test_the_perfect_forecast_is_worth_what_it_earns(store):
+    study = markets.simulated(("quantiles", 1, 0.15, TINY)).with_options(grid.CONTROL)
+    free = dict.fromkeys(("fee", "slippage", "half_spread", "impact", "funding"), 0.0)
+    study = study.with_options({f"costs.{key}": value for key, value in free.items()})
+    with markets.own_store():
+        made = pipeline.forecasts(study)
+        known = made.drop("forecast").join(worth.drift(study), on=["symbol", "time"])
+        tested = pipeline.backtest(study, known.select(made.columns))
+        bars = pipeline.bars(study)
+        found = worth.worth(tested, bars, worth.drift(study), capital=study.backtest.capital)
+    assert found.sign == 1
+    assert found.paid == 0
+    # what it earned is what it was worth, give or take its luck; a bar late it would not be
+    assert abs(tested.summary["gross_return"] - found.gross) < 3 * found.noise
+    assert found.gross > 5 * found.noise
+
+
+# -- phase, whole -----------------------------------------------------------------------------
 
 
 def test_a_market_is_trained_once_and_traded_at_every_cost(monkeypatch, store):
@@ -238,6 +335,9 @@ def test_a_market_is_trained_once_and_traded_at_every_cost(monkeypatch, store):
     assert free["planted_ic"] == pytest.approx(0.15)
     assert free["right"] is True
     assert dear["right"] is True
+    assert (free["expected_own"], dear["expected_own"]) == (1, -1)
+    assert (free["right_own"], dear["right_own"]) == (True, True)
+    assert dear["ic_own"] == pytest.approx(20 * cheap["ic_own"], rel=0.3)
     assert [free["right_control"], dear["right_control"]] == [True, True]
     assert free["control_return"] > cheap["control_return"] > dear["control_return"]
     assert found["quantiles"] == grid.counted(found["cells"])

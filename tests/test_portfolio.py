@@ -367,6 +367,27 @@ def test_a_walk_counts_every_combination_and_itself(store):
     assert made.summary["net_return"] == pytest.approx(chosen["net_return"][0])
 
 
+def test_combinations_that_only_trade_differently_read_one_forecast(monkeypatch, store):
+    asked, ask = [], pipeline.forecasts
+    monkeypatch.setattr(
+        pipeline, "forecasts", lambda study, **k: asked.append(study) or ask(study, **k)
+    )
+    options = {**SMALL, "simulated.seed": 78}
+    grid = ["backtest.enter=4 bps,20 bps", "model.alpha=0.1,10"]
+    made = portfolio.walk_forward(
+        "demo", options, grid, every=DAY, lookback=5 * DAY, progress=lambda *a: None
+    )
+    assert [each.model.alpha for each in asked] == [0.1, 10]
+    # each is what it is when it is made alone
+    for row in made.components.to_dicts():
+        words = dict(word.split("=") for word in row["component"].split(", "))
+        alone = study.read("demo", {**options, **words})
+        (part,) = portfolio.components(alone)
+        only = account.together([part], weights="equal", **HOW, watched=5 * DAY)
+        assert row["trades"] == only.components["trades"][0]
+        assert row["net_return"] == pytest.approx(only.components["net_return"][0])
+
+
 @pytest.mark.parametrize(
     ("work", "said"),
     [
@@ -374,7 +395,7 @@ def test_a_walk_counts_every_combination_and_itself(store):
         (lambda: portfolio.run(["demo", "demo"]), "'demo' is named twice"),
         (lambda: portfolio.run(["dmeo"]), "Did you mean 'demo'"),
         (lambda: portfolio.run("demo", weights="bets"), "no weights 'bets'"),
-        (lambda: portfolio.walk_forward("demo", {}, []), "name at least one setting"),
+        (lambda: portfolio.walk_forward("demo", {}, []), "walk: name at least one setting"),
         (lambda: portfolio.walk_forward("demo", {}, ["costs.fee=1 bps,2 bps"]), "fact of the mark"),
         (lambda: portfolio.walk_forward("demo", {}, ["model.alfa=1,2"]), "unknown key"),
         (
@@ -439,7 +460,7 @@ def test_walk_from_the_command_line(store, capsys):
         (["portfolio", "demo", "--weights", "bset"], "Did you mean 'best'"),
         (["portfolio", "demo", "--every", "7"], "expected a number with a unit"),
         (["portfolio", "demo", "demo"], "named twice"),
-        (["walk", "demo"], "name at least one setting"),
+        (["walk", "demo"], "walk: name at least one setting"),
         (["walk", "demo", "-g", "simulated.seed=1,2"], "fact of the market"),
     ],
 )

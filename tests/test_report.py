@@ -1,13 +1,17 @@
 import json
 import math
 import re
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
 import research
-from research import pipeline, report
+from research import pipeline, report, tape
 from research.errors import UserError
+from research.report import numbers, pages
 from research.scores import Score
+from research.study import Study, read
 
 KEYS = {
     "study": None, "run": None, "code": None, "trials": None, "folds": None,
@@ -118,3 +122,112 @@ def test_what_is_not_finite_becomes_null():
     from research.report.numbers import clean
 
     assert clean({"a": math.nan, "b": [math.inf, 1.0]}) == {"a": None, "b": [None, 1.0]}
+
+
+# -- sizes ------------------------------------------------------------------------------------
+
+
+def traded(sizes, *, small=0):
+    """Entries of so many quote units each, an hour apart, on an account of 1,000 and then 2,000."""
+    start, hour = datetime(2024, 5, 1, tzinfo=UTC), timedelta(hours=1)
+    times = [start + n * hour for n in range(len(sizes) + 1)]
+    owned = [1000.0 if n < 2 else 2000.0 for n in range(len(times))]
+    trades = pl.DataFrame(
+        {
+            "entry_time": times[: len(sizes)],
+            "entry_price": pl.Series([10.0] * len(sizes), dtype=pl.Float64),
+            "quantity": pl.Series([size / 10 for size in sizes], dtype=pl.Float64),
+        },
+        schema_overrides={"entry_time": pl.Datetime("us", "UTC")},
+    )
+    words = ["entry"] * len(sizes) + ["too_small"] * small
+    reasons = pl.DataFrame({"reason": words}, schema={"reason": pl.String})
+    equity = pl.DataFrame({"time": times, "equity": owned})
+    equity = equity.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
+    return tape.Backtest(trades, equity, reasons, {}, pl.DataFrame())
+
+
+def test_entries_at_the_cap_are_counted():
+    study = Study().with_options(
+        {"sizing.kind": "volatility", "sizing.max_position": "10 %", "sizing.leverage": 1.0}
+    )
+    found = numbers.sizing(study, traded([100.0, 99.0, 100.0, 196.0, 195.0], small=3))
+    # of 1,000, 1,000, 2,000, 2,000 and 2,000: 10, 9.9, 5, 9.8 and 9.75 percent
+    assert found["capped"] == 3
+    assert found["median"] == pytest.approx(0.098)
+    assert (found["kind"], found["cap"], found["too_small"]) == ("volatility", 0.1, 3)
+
+
+def test_leverage_caps_where_no_largest_position_is_set():
+    study = Study().with_options({"sizing.kind": "kelly", "sizing.leverage": 2.0})
+    assert numbers.sizing(study, traded([1990.0, 10.0])) == {
+        "kind": "kelly",
+        "cap": 2.0,
+        "median": 1.0,
+        "capped": 1,
+        "too_small": 0,
+    }
+
+
+def test_a_run_without_trades_has_no_sizes():
+    found = numbers.sizing(Study(), traded([]))
+    assert (found["median"], found["capped"], found["too_small"]) == (None, 0, 0)
+
+
+def test_a_size_by_volatility_says_how_often_the_cap_was_it(small):
+    """On the desk itself: half a percent at risk over minutes is far more than a tenth."""
+    told = {"sizing.kind": "volatility", "sizing.max_position": "10 %"}
+    capped = numbers.sizing(small, pipeline.backtest(small))
+    assert capped["kind"] == "equal"
+    chosen = small.with_options(told)
+    tested = pipeline.backtest(chosen)
+    found = numbers.sizing(chosen, tested)
+    assert found["capped"] > 0.9 * tested.trades.height > 0
+    careful = small.with_options(told | {"sizing.risk": "0.01 %"})
+    found = numbers.sizing(careful, pipeline.backtest(careful))
+    assert found["capped"] < 0.5 * tested.trades.height
+    assert 0 < found["median"] < 0.098
+
+
+# -- what the page shows, and what it does not ------------------------------------------------
+
+
+def page(kept, small, **changed):
+    """The page of a run whose summary is changed in its section of backtests."""
+    summary = kept.summary | {"backtest": kept.summary["backtest"] | changed}
+    found, tested = pipeline.evaluation(small), pipeline.backtest(small)
+    return pages.run(small, summary, tested, found, kept.folder).read_text()
+
+
+def test_no_sharpe_ratio_of_a_few_days(kept, small):
+    ratio = {"sharpe": 12.345, "sharpe_low": 1.5, "sharpe_high": 20.5}
+    few = page(kept, small, days=29.9, **ratio)
+    assert "12.35" not in few and "12.34" not in few
+    assert "30 days of returns are too few to tell" in few
+    many = page(kept, small, days=30.0, **ratio)
+    assert "12.3" in many and "[1.5, 20.5]" in many
+    assert "too few to tell" not in many
+
+
+def test_the_page_says_how_large_entries_were(kept):
+    text = (kept.folder / "index.html").read_text()
+    assert "Sizing <code>equal</code>: the median entry was" in text
+    assert kept.summary["sizing"]["median"] > 0
+
+
+def test_a_page_without_its_twin_says_how_to_make_it(small, tmp_path, monkeypatch):
+    twin = small.with_options({"twin": "trend"})
+    words = pages.twin_words(twin)
+    assert words.startswith("./run report trend -o data.source=simulated")
+    assert f"-o simulated.days={small.simulated.days}" in words
+    # the words are a command: what they say reads back as the same bars
+    options = dict(pair.split("=", 1) for pair in words.replace("-o ", "").split()[3:])
+    other = read("trend", {key: json.loads(f'"{value}"') for key, value in options.items()})
+    assert other.simulated == small.simulated and other.data == small.data
+    with report.new_run(twin) as part:
+        pass
+    text = (part.run.folder / "index.html").read_text()
+    assert "No run of <code>trend</code> on these bars yet" in text
+    assert "./run report trend -o data.source=simulated" in text
+    assert pages.twin_words(small) == ""
+    assert pages.twin_words(small.with_options({"twin": "gone"})).startswith("./run report gone")

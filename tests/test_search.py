@@ -58,6 +58,11 @@ def test_a_wrong_entry_is_one_line(entry, said):
         (["seed=1,2"], {}, "a fact of the market"),
         (["backtest.entr=1,2"], {}, "Did you mean 'backtest.enter'"),
         (SPACE, {"goal": "nett"}, "no goal 'nett'"),
+        (
+            ["model.alpha=1,2", "labels.horizon=5 min,1 h"],
+            {"goal": "ic"},
+            "labels.horizon changes what is forecast",
+        ),
         (["model.alpha=0.1..1"], {"sampler": "grid"}, "a grid needs choices"),
         (SPACE, {"held_out": 0.99}, "held_out must be a share"),
         (SPACE, {"n_trials": 0}, "at least one trial"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from research.bars.imbalance import imbalance_bars
 from research.bars.resampling import resample
 from research.bars.volume import after_first_day, typical_size, volume_bars
 from research.schema import BARS, EXTRAS, PRICES, TIME, TableError, check
@@ -22,6 +23,7 @@ __all__ = [
     "after_first_day",
     "clean",
     "coverage",
+    "imbalance_bars",
     "recount",
     "resample",
     "segments",
@@ -291,15 +293,14 @@ def slots(bars: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
     return days.select("symbol", "day", slots=count).filter(pl.col("slots") > 0)
 
 
-def segments(bars: pl.DataFrame, interval: timedelta) -> pl.Series:
+def segments(bars: pl.DataFrame) -> pl.Series:
     """Number the runs of bars without a gap, from 0 in each symbol.
 
     Parameters
     ----------
     bars : pl.DataFrame, shape (n_bars, n_columns)
-        With columns `symbol` and `time`, sorted by them.
-    interval : timedelta
-        Length of a bar: the next row of a run is exactly this much later.
+        With columns `symbol`, `open_time` and `time`, sorted by symbol and time; on a clock or
+        traded: a row follows the one before it when it opened as that one closed.
 
     Returns
     -------
@@ -309,13 +310,13 @@ def segments(bars: pl.DataFrame, interval: timedelta) -> pl.Series:
     Examples
     --------
     >>> from datetime import datetime, UTC
-    >>> at = [datetime(2024, 5, 1, 0, m, tzinfo=UTC) for m in (1, 2, 5, 1)]
+    >>> at = pl.Series([datetime(2024, 5, 1, 0, m, tzinfo=UTC) for m in (1, 2, 5, 1)])
     >>> bars = pl.DataFrame({"symbol": ["A", "A", "A", "B"], "time": at})
-    >>> segments(bars, timedelta(minutes=1)).to_list()
+    >>> segments(bars.with_columns(open_time=pl.col("time") - timedelta(minutes=1))).to_list()
     [0, 0, 1, 0]
     """
     starts = (bars["symbol"] != bars["symbol"].shift(1)).fill_null(True)
-    gaps = (bars["time"].diff() != interval).fill_null(True) & ~starts
+    gaps = (bars["open_time"] != bars["time"].shift(1)).fill_null(True) & ~starts
     run = gaps.cum_sum().cast(pl.Int64)
     # what had been counted when the symbol began; runs only grow, so the last start stands
     began = pl.select(pl.when(starts).then(run).forward_fill()).to_series()

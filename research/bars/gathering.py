@@ -1,4 +1,4 @@
-"""Runs of consecutive bars folded into one bar each: what all gathered bars share."""
+"""Runs of consecutive bars folded into one bar each: what all gathered and traded bars share."""
 
 from __future__ import annotations
 
@@ -51,6 +51,52 @@ def gathered(bars: pl.DataFrame, begins: np.ndarray, keep: np.ndarray) -> pl.Dat
         low=np.minimum.reduceat(bars["low"].to_numpy(), first)[keep],
         **{c: _totals(bars[c], begins)[last].cast(BARS[c]) for c in ("volume", *EXTRAS)},
     ).select(list(BARS))
+
+
+def traded(bars: pl.DataFrame, anew: np.ndarray, ends: np.ndarray, *, sparse: bool) -> pl.DataFrame:
+    """Fold base bars into one bar up to each that ends one.
+
+    Parameters
+    ----------
+    bars : pl.DataFrame, shape (n_base, 12)
+        `schema.BARS`, at least one.
+    anew : np.ndarray of bool, shape (n_base,)
+        Where gathering starts anew, whatever was gathered; see `starts`.
+    ends : np.ndarray of number, shape (n_base,)
+        1 where a base bar closes a bar, 2 where it ends a run that is none, else 0.
+    sparse : bool
+        Whether base bars are absent because nothing was traded: a bar then opens when the one
+        before it closed.
+
+    Returns
+    -------
+    pl.DataFrame, shape (n_bars, 13)
+        `schema.BARS` and `parts`, the base bars in each. A bar opens as the one before it closes,
+        or there is a gap between them.
+    """
+    begins = anew.copy()
+    begins[1:] |= ends[:-1] > 0
+    first = np.flatnonzero(begins)
+    past = np.append(first[1:], bars.height)
+    keep = ends[past - 1] == 1
+    table = gathered(bars, begins, keep).with_columns(parts=(past - first)[keep])
+    if sparse:
+        before = bars["time"].shift(1)[first[keep]]
+        opened = pl.when(pl.Series(anew[first[keep]])).then("open_time").otherwise(before)
+        table = table.with_columns(open_time=opened)
+    return table
+
+
+def starts(bars: pl.DataFrame, *, sparse: bool) -> np.ndarray:
+    """Tell where gathering starts anew: at a symbol's first row and behind a gap."""
+    found = changes(bars["symbol"].rle_id().to_numpy())
+    if sparse:
+        days, places = known_days(bars)
+        found[1:] |= np.diff(days) != np.diff(places)
+    else:
+        opened, closed = (bars[c].to_physical().to_numpy() for c in ("open_time", "time"))
+        found[1:] |= opened[1:] != closed[:-1]
+    return found
 
 
 def _totals(column: pl.Series, begins: np.ndarray) -> pl.Series:

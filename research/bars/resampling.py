@@ -16,6 +16,7 @@ from research.schema import BARS, EXTRAS, TIME, TableError, check
 from research.units import show
 
 _DAY = 86_400_000_000
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def resample(bars: pl.DataFrame, interval: timedelta, *, sparse: bool = False) -> pl.DataFrame:
@@ -24,7 +25,8 @@ def resample(bars: pl.DataFrame, interval: timedelta, *, sparse: bool = False) -
     Parameters
     ----------
     bars : pl.DataFrame, shape (n_bars, n_columns)
-        `schema.BARS`, sorted by (symbol, time), all of one length.
+        `schema.BARS`, sorted by (symbol, time), all of one length; or traded bars, which are of
+        uneven length and have a column `parts`.
     interval : timedelta
         Length of the bars returned; a multiple of the length of `bars`.
     sparse : bool
@@ -38,7 +40,8 @@ def resample(bars: pl.DataFrame, interval: timedelta, *, sparse: bool = False) -
         all that divide a day). A bucket with an absent part, at an end or at a gap, is left out.
         A sum over parts of which one is null is null. With `sparse`, a bucket is made of the parts
         it has; it is left out if it has none (it had no price), or reaches into a UTC day on which
-        no symbol of `bars` has a row (that day's trades are not known).
+        no symbol of `bars` has a row (that day's trades are not known). A traded bar is a part of
+        the bucket in which it closed, and buckets in which none did are left out, likewise.
 
     Raises
     ------
@@ -67,7 +70,10 @@ def resample(bars: pl.DataFrame, interval: timedelta, *, sparse: bool = False) -
     >>> resample(minutes, timedelta(minutes=5))["volume"].to_list()
     [5.0]
     """
-    bars = check(bars, BARS, "bars").select(list(BARS))
+    traded = "parts" in bars.columns
+    bars, step = check(bars, BARS, "bars").select(list(BARS)), interval // _MICROSECOND
+    if traded:
+        return _of_known_days(bars.with_columns(open_time=pl.col("time") - _MICROSECOND), step)
     length = _length(bars)
     if length is None or length == interval:
         return bars
@@ -77,7 +83,6 @@ def resample(bars: pl.DataFrame, interval: timedelta, *, sparse: bool = False) -
             f"resample: {show(interval)} is not a multiple of the bars' {show(length)}. "
             f"Ask for a multiple, such as {show(5 * length)}."
         )
-    step = interval // timedelta(microseconds=1)
     if sparse:
         return _of_known_days(bars, step)
     bucket = pl.col("open_time").to_physical() // step
@@ -98,7 +103,7 @@ def _of_known_days(bars: pl.DataFrame, step: int) -> pl.DataFrame:
     keep = there == last - first + 1
     table = gathered(bars, begins, keep)
     opens = pl.Series("open_time", starts[keep]).cast(TIME)
-    return table.with_columns(opens, (opens + timedelta(microseconds=step)).alias("time"))
+    return table.with_columns(opens, (opens + step * _MICROSECOND).alias("time"))
 
 
 def _length(bars: pl.DataFrame) -> timedelta | None:

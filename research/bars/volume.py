@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from research.bars.gathering import gathered, known_days
+from research.bars.gathering import starts, traded
 from research.errors import UserError, nearest
 from research.schema import BARS, check
 from research.steps import compiled, scan
@@ -77,11 +77,14 @@ def volume_bars(
 
     Returns
     -------
-    pl.DataFrame, shape (n_bars, 12)
-        `schema.BARS` of uneven length: `open_time` of the first base bar, `time` of the last, the
-        one in which the amount since the bar before reached `size`. The surplus of that base bar
-        belongs to its bar and is not carried on. No bar spans a gap: what was gathered before one
-        is dropped and gathering starts anew behind it. The unfinished last bar is not there.
+    pl.DataFrame, shape (n_bars, 13)
+        `schema.BARS` of uneven length, and `parts`, the base bars in each: the column by which
+        features and labels know them. `open_time` is that of the first base bar (with `sparse`,
+        the close of the bar before), `time` that of the last, the one in which the amount since
+        the bar before reached `size`. The surplus of that base bar belongs to its bar and is not
+        carried on. No bar spans a gap: what was gathered before one is dropped and gathering
+        starts anew behind it, so a bar opens as the one before it closes, or there is a gap. The
+        unfinished last bar is not there.
 
     Raises
     ------
@@ -96,7 +99,6 @@ def volume_bars(
     nothing in it. Where bars begin depends on the first base bar: two histories that start apart
     give the same bars from the first base bar that closes a bar in both; with minutes of eleven
     coin months and bars of 15 minutes that took an hour or a few, and never more than 16 hours.
-    Downstream stages count bars on a clock (`segments`, labels): an uneven bar is no bar to them.
 
     Examples
     --------
@@ -112,16 +114,12 @@ def volume_bars(
     """
     bars = check(bars, BARS, "bars").select(list(BARS))
     if bars.is_empty():
-        return bars
+        return bars.with_columns(parts=pl.lit(0, pl.Int64))
     runs = bars["symbol"].rle().struct.unnest()
     sizes = np.repeat(_sizes(runs["value"], size), runs["len"])
-    anew = _starts(bars, runs["len"], sparse)
+    anew = starts(bars, sparse=sparse)
     _, closed = scan(full, 0.0, (_amount(bars, kind), sizes, anew), 0.0)
-    closed = closed.astype(bool)
-    begins = anew.copy()
-    begins[1:] |= closed[:-1]
-    ends = np.append(np.flatnonzero(begins)[1:], bars.height) - 1
-    return gathered(bars, begins, closed[ends])
+    return traded(bars, anew, closed, sparse=sparse)
 
 
 def typical_size(
@@ -227,16 +225,3 @@ def _sizes(symbols: pl.Series, size: float | dict[str, float]) -> list[float]:
                 f"volume bars: the size of {symbol} must be above zero, found {sizes[symbol]}."
             )
     return [float(sizes[symbol]) for symbol in symbols]
-
-
-def _starts(bars: pl.DataFrame, lengths: pl.Series, sparse: bool) -> np.ndarray:
-    """Tell where gathering starts anew: at a symbol's first row and behind a gap."""
-    starts = np.zeros(bars.height, dtype=bool)
-    starts[np.cumsum(lengths) - lengths] = True
-    if sparse:
-        days, places = known_days(bars)
-        starts[1:] |= np.diff(days) != np.diff(places)
-    else:
-        opened, closed = (bars[c].to_physical().to_numpy() for c in ("open_time", "time"))
-        starts[1:] |= opened[1:] != closed[:-1]
-    return starts

@@ -2,6 +2,13 @@
 
 The desk knows arrays alone; this is where a study's costs become numbers for each bar and symbol.
 Nothing here looks at the bar it charges or at any later one.
+
+A half-spread is stated, one for all or by symbol, or estimated from recorded books: with
+``costs.half_spread = "books"`` and ``costs.books = "data/quotes"``, a file or folder of best bids
+and asks (`recorded.quotes` says in which forms), it is the median over the time that quotes stood.
+Symbols that nobody recorded are stated beside them, as in ``half_spread = {BTCUSDT = "books",
+ADAUSDT = "1 bps"}``, and ``costs.hours = "books"`` takes the spread's day from there too. Books may
+be of other days than the backtest: what they say of a spread is taken to hold for all of it.
 """
 
 from __future__ import annotations
@@ -14,6 +21,7 @@ import polars as pl
 
 from research import datasets
 from research.charges.books import half_spreads, hour_multiples
+from research.charges.recorded import estimate
 from research.charges.schedule import Schedule, funding
 from research.errors import UserError, nearest
 from research.study import Study
@@ -45,12 +53,37 @@ def round_trip(study: Study) -> float:
     >>> round(round_trip(Study().with_options(plain)), 12)
     0.001
     """
-    costs = study.costs
-    stated = costs.half_spread
-    if isinstance(stated, dict):
-        symbols = datasets.symbols(study) or sorted(stated)
-        stated = float(np.mean(_per_symbol(stated, symbols, "costs.half_spread")))
-    return 2 * (study.fee + stated * float(np.mean(costs.hours)) + costs.slippage)
+    stated: Any = study.costs.half_spread
+    if stated == "books":
+        stated = estimate(study.costs.books or "").half_spread
+    symbols = datasets.symbols(study) or (sorted(stated) if isinstance(stated, dict) else ["all"])
+    spread = float(np.mean(_half_spread(study, symbols)))
+    return 2 * (study.fee + spread * float(np.mean(_hours(study))) + study.costs.slippage)
+
+
+def _half_spread(study: Study, symbols: list[str]) -> np.ndarray:
+    """Return each symbol's half-spread: stated, or as the recorded books have it."""
+    costs, key = study.costs, "costs.half_spread"
+    spread = costs.half_spread if isinstance(costs.half_spread, dict) else {}
+    if costs.half_spread == "books":
+        spread = dict.fromkeys(symbols, "books")
+    if "books" not in spread.values():
+        return _per_symbol(costs.half_spread, symbols, key)
+    recorded = estimate(costs.books or "").half_spread
+    for symbol in symbols:
+        if spread.get(symbol) == "books" and symbol not in recorded:
+            raise UserError(
+                f"{key}: the recorded books hold no quote of {symbol!r}."
+                f"{nearest(symbol, list(recorded))} Held: {', '.join(recorded)}. State a number "
+                f'for it, as in {key} = {{{symbol} = "1 bps", ... = "books"}}.'
+            )
+    stated = {s: recorded.get(s, 0.0) if v == "books" else v for s, v in spread.items()}
+    return _per_symbol(stated, symbols, key)
+
+
+def _hours(study: Study) -> list[float]:
+    hours = study.costs.hours
+    return estimate(study.costs.books or "").hours if hours == "books" else hours
 
 
 def columns(study: Study, bars: pl.DataFrame) -> pl.DataFrame:
@@ -66,7 +99,8 @@ def columns(study: Study, bars: pl.DataFrame) -> pl.DataFrame:
     Parameters
     ----------
     study : Study
-        Its `costs.half_spread`, `costs.hours` and `costs.impact`.
+        Its `costs.half_spread`, `costs.hours` and `costs.impact`; see `half_spreads` for what is
+        made of recorded `costs.books`.
     bars : pl.DataFrame
         As `schema.BARS`. A bar without `quote_volume` counts volume times close.
 
@@ -81,7 +115,8 @@ def columns(study: Study, bars: pl.DataFrame) -> pl.DataFrame:
     Raises
     ------
     UserError
-        If `costs.half_spread` is stated by symbol and leaves one out.
+        If `costs.half_spread` is stated by symbol and leaves one out, or is to come from recorded
+        books that hold none of it.
 
     Notes
     -----
@@ -90,8 +125,8 @@ def columns(study: Study, bars: pl.DataFrame) -> pl.DataFrame:
     of liquidity in financial markets. Physical Review X 1, 021006.
     """
     costs, symbols = study.costs, bars["symbol"].unique().sort().to_list()
-    spread = _per_symbol(costs.half_spread, symbols, "costs.half_spread")
-    hours = np.asarray(costs.hours)[bars["open_time"].dt.hour().to_numpy()]
+    spread = _half_spread(study, symbols)
+    hours = np.asarray(_hours(study))[bars["open_time"].dt.hour().to_numpy()]
     code = bars["symbol"].replace_strict(symbols, range(len(symbols)), return_dtype=pl.Int64)
     impact = np.zeros(bars.height)
     if costs.impact:
@@ -151,7 +186,8 @@ def filters(study: Study, symbols: list[str]) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If a filter is stated by symbol and leaves one out.
+        If a filter is stated by symbol and leaves one out, or a half-spread or a filter is stated
+        for a symbol that is neither among `symbols` nor in the store.
 
     Examples
     --------
@@ -160,6 +196,8 @@ def filters(study: Study, symbols: list[str]) -> dict[str, Any]:
     array([1. , 0.1])
     """
     costs = study.costs
+    for key in ("half_spread", "lot", "tick"):
+        _check_names(study, getattr(costs, key), symbols, f"costs.{key}")
     return {
         "lot": _per_symbol(costs.lot, symbols, "costs.lot"),
         "tick": _per_symbol(costs.tick, symbols, "costs.tick"),
@@ -167,7 +205,7 @@ def filters(study: Study, symbols: list[str]) -> dict[str, Any]:
     }
 
 
-def _per_symbol(stated: float | dict[str, float], symbols: list[str], key: str) -> np.ndarray:
+def _per_symbol(stated: Any, symbols: list[str], key: str) -> np.ndarray:
     if not isinstance(stated, dict):
         return np.full(len(symbols), float(stated))
     for symbol in symbols:
@@ -177,3 +215,15 @@ def _per_symbol(stated: float | dict[str, float], symbols: list[str], key: str) 
                 f"{', '.join(stated)}; name every symbol of the study, or state one number for all."
             )
     return np.array([stated[symbol] for symbol in symbols], dtype=np.float64)
+
+
+def _check_names(study: Study, stated: Any, symbols: list[str], key: str) -> None:
+    """Refuse a name that is misspelt; one that is stored is only left out of this study."""
+    strange = [s for s in stated if s not in symbols] if isinstance(stated, dict) else []
+    held = datasets.held(study) if strange else []
+    for symbol in strange:
+        if symbol not in held:
+            raise UserError(
+                f"{key}: {symbol!r} is no symbol of the study.{nearest(symbol, symbols)} Its "
+                f"symbols: {', '.join(symbols)}. Mend the name, or leave it out."
+            )

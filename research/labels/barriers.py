@@ -12,7 +12,7 @@ import polars as pl
 from research import schema
 from research.errors import UserError
 from research.labels.classes import with_sigma
-from research.labels.forward import Entry, bars_ahead, entry_price, run_number
+from research.labels.forward import Entry, bars_ahead, entry_price, with_runs
 
 _NEEDED = {c: schema.BARS[c] for c in ("symbol", "time", *schema.PRICES)}
 
@@ -87,13 +87,13 @@ def barrier(
     """
     ahead = bars_ahead(horizon, interval)
     _check(take, stop, in_price=sigma is None)
-    table = schema.as_table(bars, _NEEDED, "bars").with_columns(run=run_number(interval))
+    table = with_runs(bars, _NEEDED, interval)
     unit = pl.lit(1.0)
     if sigma is not None:
         table = with_sigma(table, sigma, how="left")
         unit = pl.when(pl.col("sigma") > 0).then(pl.col("sigma") * math.sqrt(ahead))
     table = table.with_columns(entry=entry_price(entry), take=take * unit, stop=stop * unit)
-    return _table(table, ahead, interval)
+    return _table(table, ahead)
 
 
 def _check(take: float, stop: float, *, in_price: bool) -> None:
@@ -107,20 +107,16 @@ def _check(take: float, stop: float, *, in_price: bool) -> None:
         )
 
 
-def _table(table: pl.DataFrame, ahead: int, interval: timedelta) -> pl.DataFrame:
+def _table(table: pl.DataFrame, ahead: int) -> pl.DataFrame:
     from research.labels import kernels
 
     prices = tuple(_floats(table, c) for c in schema.PRICES)
     wanted = tuple(_floats(table, c) for c in ("entry", "take", "stop"))
     last = kernels.last_of_run(table["run"].to_numpy())
     y, label, held = kernels.first_touch(*prices, *wanted, last, ahead)
-    rows = table.select("symbol", "time").with_columns(
-        pl.Series("y", y), pl.Series("label", label), pl.Series("held", held)
-    )
-    known_at = pl.col("time") + pl.col("held") * pl.lit(interval)
-    return rows.filter(pl.col("held") > 0).select(
-        "symbol", "time", known_at.alias("known_at"), "y", "label"
-    )
+    known_at = table["time"].gather(np.arange(len(held)) + held)
+    rows = table.select("symbol", "time", known_at.alias("known_at"))
+    return rows.with_columns(pl.Series("y", y), pl.Series("label", label)).filter(held > 0)
 
 
 def _floats(table: pl.DataFrame, column: str) -> np.ndarray:

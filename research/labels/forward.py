@@ -27,11 +27,13 @@ def forward_return(
     Parameters
     ----------
     bars : pl.DataFrame or pd.DataFrame, shape (n_bars, ...)
-        ``symbol, time, open, close``, sorted by symbol and time, prices above zero.
+        ``symbol, time, open, close``, sorted by symbol and time, prices above zero. Traded bars
+        (`bars.volume_bars`) have ``open_time, parts`` too.
     horizon : timedelta
         From the decision at `time` to the last price used; a whole number of bars.
     interval : timedelta
-        Length of one bar.
+        Length of one bar. Traded bars are of uneven length: `horizon` is ``horizon // interval``
+        of them, however long they take.
     entry : {"next_open", "close"}
         ``next_open`` is a price that can be traded after deciding at t; ``close`` is the price
         decided upon, which cannot.
@@ -39,8 +41,9 @@ def forward_return(
     Returns
     -------
     pl.DataFrame, shape (at most n_bars, 4)
-        ``symbol, time, known_at, y``: a fraction (0.0008 is 8 bps), `known_at` = t + `horizon`.
-        Never null: rows whose horizon meets a gap or the end of the data are left out.
+        ``symbol, time, known_at, y``: a fraction (0.0008 is 8 bps), `known_at` = t + `horizon`,
+        of traded bars the close of the last one. Never null: rows whose horizon meets a gap or
+        the end of the data are left out.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def forward_return(
 
     Notes
     -----
-    Uses prices after t up to and including t + `horizon`; nothing of it is known at t.
+    Uses prices after t up to and including `known_at`; nothing of it is known at t.
 
     Examples
     --------
@@ -65,7 +68,7 @@ def forward_return(
     [0.01, 0.0098]
     """
     table, ahead = _whole_horizons(bars, horizon=horizon, interval=interval)
-    return _labels(table, pl.col("close").shift(-ahead) / entry_price(entry) - 1, horizon)
+    return _labels(table, pl.col("close").shift(-ahead) / entry_price(entry) - 1, ahead)
 
 
 def volatility(bars: Any, *, horizon: timedelta, interval: timedelta) -> pl.DataFrame:
@@ -115,7 +118,7 @@ def volatility(bars: Any, *, horizon: timedelta, interval: timedelta) -> pl.Data
     if ahead < len(close):
         squares = (close[1:] / close[:-1] - 1) ** 2
         y[:-ahead] = np.sqrt(np.lib.stride_tricks.sliding_window_view(squares, ahead).sum(axis=1))
-    return _labels(table, pl.Series("y", y), horizon)
+    return _labels(table, pl.Series("y", y), ahead)
 
 
 def entry_price(entry: str) -> pl.Expr:
@@ -135,22 +138,26 @@ def bars_ahead(horizon: timedelta, interval: timedelta) -> int:
     return horizon // interval
 
 
-def run_number(interval: timedelta) -> pl.Expr:
-    """Number the runs of bars of one symbol that follow each other without a gap."""
+def with_runs(bars: Any, columns: dict[str, Any], interval: timedelta) -> pl.DataFrame:
+    """Check bars and number, as `run`, those of one symbol that follow each other without a gap."""
+    table, begins = schema.as_table(bars, columns, "bars"), pl.col("time") - interval
+    if "parts" in table.columns:  # traded: of uneven length
+        table = schema.as_table(table, columns | {"open_time": schema.TIME}, "bars")
+        begins = pl.col("open_time")
     # time against time, not row against row: equal run numbers mean no bar between is absent
-    broken = (pl.col("symbol") != pl.col("symbol").shift()) | (pl.col("time").diff() != interval)
-    return broken.fill_null(True).cum_sum()
+    broken = (pl.col("symbol") != pl.col("symbol").shift()) | (begins != pl.col("time").shift())
+    return table.with_columns(run=broken.fill_null(True).cum_sum())
 
 
 def _whole_horizons(
     bars: Any, *, horizon: timedelta, interval: timedelta
 ) -> tuple[pl.DataFrame, int]:
     """Return the bars with a column `whole`: the next `ahead` bars follow without a gap."""
-    ahead, run = bars_ahead(horizon, interval), run_number(interval)
-    table = schema.as_table(bars, _NEEDED, "bars")
-    return table.with_columns((run == run.shift(-ahead)).fill_null(False).alias("whole")), ahead
+    ahead, run = bars_ahead(horizon, interval), pl.col("run")
+    table = with_runs(bars, _NEEDED, interval)
+    return table.with_columns(whole=(run == run.shift(-ahead)).fill_null(False)), ahead
 
 
-def _labels(table: pl.DataFrame, y: pl.Expr | pl.Series, horizon: timedelta) -> pl.DataFrame:
-    known_at = (pl.col("time") + horizon).alias("known_at")
-    return table.with_columns(y.alias("y")).filter("whole").select("symbol", "time", known_at, "y")
+def _labels(table: pl.DataFrame, y: pl.Expr | pl.Series, ahead: int) -> pl.DataFrame:
+    labelled = table.with_columns(y.alias("y"), known_at=pl.col("time").shift(-ahead))
+    return labelled.filter("whole").select("symbol", "time", "known_at", "y")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -32,6 +32,9 @@ __all__ = ["WEIGHTS", "Component", "Portfolio", "components", "run", "together",
 
 
 _TAPE = ("tape", "symbols", "venue")
+_TRADING = ("backtest.", "sizing.", "risk.", "evaluation.")
+"""Settings that decide what is done with a forecast, not what it says. Costs are not among them:
+a second model may have been taught by them what pays."""
 
 
 def run(
@@ -128,6 +131,11 @@ def walk_forward(
     -----
     Every combination counts as a trial of its data, and so does the walk.
     """
+    if not grid:
+        raise UserError(
+            "walk: name at least one setting, as in -g backtest.enter='8 bps,16 bps': it is chosen "
+            "again and again among these."
+        )
     points = {_label(point): point for point in sweeps.combinations(grid)}
     for key in next(iter(points.values())):
         if key.startswith(FACTS):
@@ -139,16 +147,25 @@ def walk_forward(
     for study in studies.values():
         tape.rules(study)  # what cannot go together says so before anything is trained
     watch = progress or batch.progress(f"{len(studies)} combinations")
-    parts: list[Component] = []
-    shelf: dict[str, tape.Tape] = {}
-    for done, (label, study) in enumerate(studies.items(), start=1):
-        (part,) = components(study, name=label)
-        # combinations that only trade differently share one tape
-        laid = shelf.setdefault(_name(part, *_TAPE), part.laid)
-        parts.append(part._replace(laid=laid))
-        watch(done, len(studies), label)
+    parts = _walked(studies, watch)
     how: dict[str, Any] = {"weights": "best", "every": every, "lookback": lookback}
     return _account(parts, list(studies.values()), how, FEWEST_DAYS * DAY, progress)
+
+
+def _walked(studies: dict[str, Study], watch: batch.Progress) -> list[Component]:
+    """Return the component of each combination; those that only trade differently share tables."""
+    alike: dict[str, list[str]] = {}
+    for label, study in studies.items():
+        alike.setdefault(_told(study), []).append(label)
+    made: dict[str, Component] = {}
+    shelf: dict[str, tape.Tape] = {}
+    for labels in alike.values():
+        known = _forecast(studies[labels[0]], None)
+        for label in labels:
+            (part,) = _components(studies[label], known, label, by_symbol=False)
+            made[label] = part._replace(laid=shelf.setdefault(_name(part, *_TAPE), part.laid))
+            watch(len(made), len(studies), label)
+    return [made[label] for label in studies]
 
 
 def components(
@@ -171,11 +188,35 @@ def components(
     progress : callable, optional
         Takes (done, total, label) after each fold.
     """
+    made = _forecast(study, progress)
+    return _components(study, made, name or study.name, by_symbol=by_symbol)
+
+
+class _Forecast(NamedTuple):
+    """What a study says of its bars, and how good that is."""
+
+    bars: pl.DataFrame
+    made: pl.DataFrame
+    ic: float
+
+
+def _forecast(study: Study, progress: batch.Progress | None) -> _Forecast:
     bars, made = pipeline.bars(study), pipeline.forecasts(study, progress=progress)
     score = scores.ic(made, horizon=study.labels.horizon, draws=100, seed=study.seed)
-    datasets.count_trial(study, made, score.ic)
+    return _Forecast(bars, made, score.ic)
+
+
+def _told(study: Study) -> str:
+    """Name all settings of a study but those that say how its forecasts are traded."""
+    kept = {k: v for k, v in study.settings().items() if not k.startswith(_TRADING)}
+    return cards.digest(kept)
+
+
+def _components(study: Study, known: _Forecast, called: str, *, by_symbol: bool) -> list[Component]:
+    bars, made, ic = known
+    datasets.count_trial(study, made, ic)
     binned = pipeline.binned(study, made)
-    rules, capital, called = tape.rules(study), study.backtest.capital, name or study.name
+    rules, capital = tape.rules(study), study.backtest.capital
     if not by_symbol:
         return [component(called, tape.lay(study, bars, binned), rules, capital)]
     found = []

@@ -58,6 +58,7 @@ def summary(
             "optimism_gap": found.optimism_gap,
         },
         "backtest": {key: tested.summary[key] for key in BACKTEST},
+        "sizing": sizing(study, tested),
         "classes": _classes(found.classes),
         "gate": _gate(study),
     }
@@ -97,6 +98,7 @@ BACKTEST = (
     "fees",
     "sharpe",
     "max_drawdown",
+    "days",
     "win_rate",
     "profit_factor",
     "turnover",
@@ -106,6 +108,42 @@ BACKTEST = (
     "sharpe_low",
     "sharpe_high",
 )
+
+
+_AT_CAP = 0.98
+"""Share of the largest size from which on an entry stands at it: a price moves until its fill."""
+
+
+def sizing(study: Study, tested: pipeline.Backtest) -> dict[str, Any]:
+    """Say how large entries were, and how often a limit decided that in the sizing's stead.
+
+    Returns
+    -------
+    dict
+        ``kind``; ``cap``, the largest entry that the study allows, as a share of equity;
+        ``median``, of the entries' notional over the equity that they were decided on; ``capped``,
+        entries at 98 % of the cap or more; ``too_small``, bars at which a position was wanted and
+        not ordered, or not filled, for being below the smallest order.
+
+    Notes
+    -----
+    A size by volatility that always stands at its cap is a size by nothing: the risk that it was
+    to hold constant moves with the market. Minutes are calm, so one for a single horizon does.
+    """
+    chosen, trades = study.sizing, tested.trades
+    cap = min(chosen.max_position or chosen.leverage, chosen.leverage)
+    known = tested.equity.select("time", owned="equity").set_sorted("time")
+    # decided at a close, filled at the open that is the same moment, or later
+    entries = trades.sort("entry_time").join_asof(known, left_on="entry_time", right_on="time")
+    size = pl.col("entry_price") * pl.col("quantity").abs() / pl.col("owned")
+    shares = entries.select(size).to_series().drop_nulls()
+    return {
+        "kind": chosen.kind,
+        "cap": cap,
+        "median": shares.median(),
+        "capped": int((shares >= _AT_CAP * cap).sum()),
+        "too_small": int((tested.reasons["reason"] == "too_small").sum()),
+    }
 
 
 def verdict(score: Score, ic_break_even: float, net_return: float | None) -> tuple[str, str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shlex
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from research import datasets, pipeline
+from research.errors import UserError
 from research.store import atomic
 from research.stored_runs import runs
-from research.study import Study
+from research.study import Study, read
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+SHARPE_DAYS = 30
+"""Days of returns below which no Sharpe ratio is shown: its interval would be several wide."""
 FILES = {
     "summary.json": "every number on this page",
     "study.json": "every setting",
@@ -45,8 +50,10 @@ def run(
         regression=found.regression.to_dicts(),
         by_symbol=found.by_symbol.to_dicts(),
         blocks=found.score.blocks,
+        sharpe_days=SHARPE_DAYS,
         twin=_twin(study, summary),
         twin_name=study.twin,
+        twin_words=twin_words(study),
         notebooks=sorted(p.stem for p in (folder / "notebooks").glob("*.html")),
         figures=sorted(p.stem for p in (folder / "figures").glob("*.svg")),
         files={**FILES, **dict.fromkeys(tables, "mean return by quantile")},
@@ -66,6 +73,32 @@ def _twin(study: Study, summary: dict[str, Any]) -> list[dict[str, Any]]:
         mine, other = (s[section][key] for s in (summary, same[0].summary))
         rows.append((label, form(mine), form(other)))
     return [dict(zip(("label", "mine", "other"), row, strict=True)) for row in rows]
+
+
+def twin_words(study: Study) -> str:
+    """Write the command that runs the study's twin on this study's bars; empty without a twin.
+
+    >>> from research.study import read
+    >>> twin_words(read("trend", {"data.start": "2025-05-01"}))
+    './run report trend_honest -o data.start=2025-05-01T00:00:00Z'
+    """
+    if not study.twin:
+        return ""
+    try:
+        usual = read(study.twin).settings()
+    except UserError:  # a run outlives the file of its twin
+        usual = {}
+    mine = {k: v for k, v in study.settings().items() if k.startswith(_BARS)}
+    differs = {k: v for k, v in mine.items() if usual.get(k, v) != v}
+    words = (f"{key}={_literal(value)}" for key, value in differs.items())
+    return " ".join([f"./run report {study.twin}", *(f"-o {shlex.quote(word)}" for word in words)])
+
+
+_BARS = ("data.", "simulated.")
+
+
+def _literal(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _worst_days(study: Study) -> list[dict[str, Any]]:

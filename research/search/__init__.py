@@ -28,6 +28,8 @@ __all__ = ["GOALS", "SAMPLERS", "Search", "parse", "run"]
 
 Goal = Literal["sharpe", "net", "ic"]
 GOALS = ("sharpe", "net", "ic")
+_TARGET = ("labels.", "data.interval")
+"""Keys that begin so change what is forecast."""
 _SHOWN = ("net_return", "net_low", "net_high", "sharpe", "trades")
 
 
@@ -130,7 +132,8 @@ def run(
     n_trials : int
         In all: a search that was interrupted, or is called again, goes on until it has so many.
     goal : {"sharpe", "net", "ic"}
-        What is made large on the days of selection: net of costs, or the rank IC.
+        What is made large on the days of selection: net of costs, or the rank IC. The IC is only
+        compared between forecasts of one and the same target.
     sampler : {"tpe", "random", "grid", "genetic"}
         How the next trial is drawn; seeded by the study.
     held_out : float
@@ -141,8 +144,9 @@ def run(
     Raises
     ------
     UserError
-        If the space is empty or wrong, a setting is unknown or a fact of the market, there are
-        too few days, or no trial could work.
+        If the space is empty or wrong, a setting is unknown or a fact of the market, the goal is
+        the IC and trials would forecast different things, there are too few days, or no trial
+        could work.
     BlockingIOError
         If this very search is already running.
 
@@ -177,6 +181,12 @@ def _check(ranges: space_room.Space, count: int, goal: str, sampler: str, share:
     if goal not in GOALS:
         raise UserError(
             f"search: no goal {goal!r}.{nearest(goal, list(GOALS))} Here: {', '.join(GOALS)}."
+        )
+    other = next((key for key in ranges if key.startswith(_TARGET)), None)
+    if goal == "ic" and other:
+        raise UserError(
+            f"search: goal 'ic' compares forecasts of one target, and {other} changes what is "
+            "forecast: an easier one would win. Use --goal sharpe or net, or set it with -o."
         )
     space_room.check_sampler(sampler, ranges)
     if not 0.1 <= share <= 0.9:

@@ -28,11 +28,11 @@ LEARNERS = (
 
 
 def _learner(name: str) -> str:
-    if name in LEARNERS or ":" in name:
+    if name.removeprefix("bagged_") in LEARNERS or ":" in name:
         return name
     raise UserError(
         f"no learner {name!r}.{nearest(name, list(LEARNERS))} Here: {', '.join(LEARNERS)}; "
-        "or your own as module:name."
+        "or your own as module:name; in bags with bagged_ before it."
     )
 
 
@@ -159,6 +159,11 @@ class Model(Section):
     calibrate: bool = True
     """Class probabilities are calibrated on the inner rows."""
     quantiles: list[Share] = [0.1, 0.5, 0.9]
+    bags: Count = 10
+    """Fits that a learner named with ``bagged_`` before it averages, each to a draw of its own."""
+    meta: Learner | None = None
+    """A learner of classes that learns, out of fold, which trades of `name` pay their costs; the
+    rule `probability` then trades what it says."""
     rounds: Count = 200
     early_stopping: Annotated[int, Field(ge=0)] = 30
     continue_rounds: Annotated[int, Field(ge=0)] = 0

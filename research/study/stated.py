@@ -54,7 +54,7 @@ def _hours(value: Any) -> Any:
     numbers = [_number(v) if isinstance(v, (int, float)) else math.nan for v in many]
     wrong = [given for given, number in zip(many, numbers) if not 0 <= number < math.inf]
     if len(numbers) != 24 or wrong:
-        found = repr(wrong[0] if wrong else f"{len(numbers)} of them") if many else repr(value)
+        found = f"{len(many)} of them" if many and not wrong else repr(wrong[0] if wrong else value)
         raise UserError(
             "expected 24 multiples of the half-spread, of the UTC hours 0 to 23, none below zero, "
             f"or 'books', found {found}. Leave it out for the same at all hours."

@@ -54,24 +54,27 @@ def table(*rows):
 def walked(base, size, *, kind="volume", sparse=False):
     """Do what `volume_bars` says, row by row."""
     days = set(base["open_time"].dt.date())
-    made, parts, before = [], [], None
+    made, parts, before, goes_on = [], [], None, False
     for row in base.iter_rows(named=True):
         if before is None or row["symbol"] != before["symbol"]:
-            parts = []
+            parts, goes_on = [], False
         elif sparse:
             between = [
                 before["open_time"].date() + i * DAY
                 for i in range((row["open_time"].date() - before["open_time"].date()).days)
             ]
-            parts = [] if set(between) - days else parts
+            if set(between) - days:
+                parts, goes_on = [], False
         elif row["open_time"] != before["time"]:
-            parts = []
+            parts, goes_on = [], False
+        if not parts:
+            opened = before["time"] if sparse and goes_on else row["open_time"]
         before = row
         parts.append(row)
         if plain_sum([amount(part, kind) for part in parts]) >= size:
-            made.append(folded(parts))
-            parts = []
-    return pl.DataFrame(made, schema=BARS)
+            made.append(folded(parts) | {"open_time": opened, "parts": len(parts)})
+            parts, goes_on = [], True
+    return pl.DataFrame(made, schema=BARS | {"parts": pl.Int64})
 
 
 def amount(row, kind):

@@ -297,7 +297,7 @@ def imported(name):
 def test_kraken_2023_q1():
     table, _, found = imported("klines_1m/kraken_ohlcvt_2023Q1")
     assert found == {"rows": 56_717, "missing_minutes": 72_883}
-    assert bars.segments(table, MINUTE).max() == 26_746
+    assert bars.segments(table).max() == 26_746
     assert table["symbol"].unique().to_list() == ["XBTUSDC"]
 
 

@@ -640,13 +640,12 @@ def test_a_row_that_is_no_bar_is_refused_with_its_file(home):
         datasets.load(study.read("demo", options(path=str(home))))
 
 
-def test_traded_bars_are_kept_and_time_stages_refuse_them(home):
+def test_traded_bars_are_kept_and_loaded_as_the_study_s_bars(home):
     for day in DAYS:
         (home / f"{day}.csv.gz").write_bytes(packed(day_rows(day)))
     chosen = study.read("demo", options(path=str(home), bars="dollar", interval="4 h"))
-    with pytest.raises(UserError, match=r"data\.bars=dollar.*datasets\.traded"):
-        datasets.load(chosen)
     made = datasets.traded(chosen)
+    assert_frame_equal(datasets.load(chosen), made)
     assert made["open_time"].min() >= datetime(2026, 2, 5, tzinfo=UTC)
     assert len(list((home / "data/traded").glob("*/table.parquet"))) == 1
     assert_frame_equal(datasets.traded(chosen), made)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from research.errors import UserError
+from research.sources import waiting
 from research.sources.binance.account import Account, Tally
 from research.sources.binance.archive import Archive
 from research.sources.binance.net import Host, Net, Pace
@@ -146,38 +145,7 @@ def download(symbols: Iterable[str], **wish: Any) -> Account:
     Traceback (most recent call last):
     research.errors.UserError: binance: bars of 0:07:00 are not offered, only 1m, 3m, ...
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(history(symbols, **wish))
-    return _in_a_thread(symbols, wish)
-
-
-def _in_a_thread(symbols: Iterable[str], wish: dict[str, Any]) -> Account:
-    done: list[Account] = []
-    failed: list[BaseException] = []
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(history(symbols, **wish))
-
-    def work() -> None:
-        try:
-            done.append(loop.run_until_complete(task))
-        except BaseException as error:  # carried over to the caller's thread
-            failed.append(error)
-        finally:
-            loop.close()
-
-    thread = threading.Thread(target=work, name="binance download")
-    thread.start()
-    try:
-        thread.join()
-    except KeyboardInterrupt:  # the notebook's stop button
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-        raise
-    if failed:
-        raise failed[0]
-    return done[0]
+    return waiting.finish(history(symbols, **wish), name="binance download")
 
 
 def _wish(

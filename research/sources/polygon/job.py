@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from research.errors import UserError
+from research.sources import waiting
 from research.sources.binance.net import Pace
 from research.sources.polygon import flat, signing
 from research.sources.polygon.account import Account, Tally
@@ -86,6 +85,7 @@ async def history(
 
     Examples
     --------
+    >>> import asyncio
     >>> day = datetime(2026, 2, 6, tzinfo=UTC)
     >>> wish = dict(start=day, end=day, cache=Path("cache"), credentials=Credentials("k", "s"))
     >>> asyncio.run(history(["X:BTC-USD"], have=lambda s, m: [], save=print, **wish))
@@ -122,38 +122,7 @@ def download(symbols: Iterable[str], **wish: Any) -> Account:
         As for `history`, and if there are no credentials.
     """
     wish["credentials"] = wish.get("credentials") or signing.credentials()
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(history(symbols, **wish))
-    return _in_a_thread(history(symbols, **wish))
-
-
-def _in_a_thread(work: Coroutine[Any, Any, Account]) -> Account:
-    done: list[Account] = []
-    failed: list[BaseException] = []
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(work)
-
-    def run() -> None:
-        try:
-            done.append(loop.run_until_complete(task))
-        except BaseException as error:  # carried over to the caller's thread
-            failed.append(error)
-        finally:
-            loop.close()
-
-    thread = threading.Thread(target=run, name="polygon download")
-    thread.start()
-    try:
-        thread.join()
-    except KeyboardInterrupt:  # the notebook's stop button
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-        raise
-    if failed:
-        raise failed[0]
-    return done[0]
+    return waiting.finish(history(symbols, **wish), name="polygon download")
 
 
 def _wish(
