@@ -52,6 +52,8 @@ class Forecaster:
         self._window = Window(bars, back=reach(study) // _US, interval=study.data.interval // _US)
         self._bins = _trailing(study)
         self.champion, self.challenger = champion, Models()
+        self.rows = pl.DataFrame()
+        """Features of the newest moment, one row per symbol."""
         self._hour: tuple[int, list[str]] | None = None
         self._charged: dict[str, Any] = {}
         self.took: dict[str, int] = {}
@@ -83,7 +85,7 @@ class Forecaster:
         begun = time.perf_counter_ns()
         self.push(moment)
         bars = self._window.bars()
-        rows = self._rows(bars, moment)
+        rows = self.rows = self._rows(bars, moment)
         featured = time.perf_counter_ns()
         said, shadow = self._said(rows, self.champion), self._said(rows, self.challenger)
         told, bins = self._told(said, moment.time)
@@ -106,10 +108,6 @@ class Forecaster:
             )
             for k, bar in enumerate(moment.bars)
         ]
-
-    def features(self, moment: Moment) -> pl.DataFrame:
-        """Return the rows of features of a moment whose bars are in."""
-        return self._rows(self._window.bars(), moment)
 
     def _rows(self, bars: pl.DataFrame, moment: Moment) -> pl.DataFrame:
         found = feature_room.latest(bars, self._set, interval=self._study.data.interval)

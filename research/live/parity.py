@@ -148,11 +148,7 @@ def _read(folder: Path) -> _Record:
                 equity=pl.Series([b["equity"] for b in decided], dtype=pl.Float64)
             )
         ),
-        controls=[
-            (e.time, e.body["state"])
-            for e in events
-            if e.kind == "control" and e.body["by"] != "risk"
-        ],
+        controls=_controls(events),
         swaps=[
             (event.body["at"], event.body["model"])
             for event in events
@@ -164,6 +160,18 @@ def _read(folder: Path) -> _Record:
             if event.kind == "note" and event.body.get("kind") == "revision"
         ],
     )
+
+
+def _controls(events: list[journal.Event]) -> list[tuple[int, int]]:
+    """The state that a person or a guard asked for, and the moment before which it was."""
+    found, waiting = [], list[int]()
+    for event in events:
+        if event.kind == "control" and event.body["by"] != "risk":
+            waiting.append(event.body["state"])
+        elif event.kind == "moment":
+            found += [(event.body["time"], state) for state in waiting]
+            waiting = []
+    return found
 
 
 def _timed(rows: pl.DataFrame) -> pl.DataFrame:

@@ -79,9 +79,10 @@ async def fresh(
         "time": start,
         **facts,
     }
+    desk = _desk(study, symbols, start, dry_run=facts["dry_run"])
+    begun["desk"] = desk.constants()
     swap = {"model": name, "was": None, "at": start, "why": "first", "evidence": {}, "time": start}
     written.append(("start", begun), ("swap", swap))
-    desk = _desk(study, symbols, start, dry_run=facts["dry_run"])
     forecaster = Forecaster(study, bars, champion)
     forecaster.remember(past)
     return Prepared(study, folder, symbols, written, desk, forecaster, bars, start, None, name)
@@ -104,8 +105,7 @@ def recover(folder: Path) -> Prepared:
         raise UserError(f"run {folder.name}: was stopped before it began. Start a new one.")
     start = next(event.body for event in events if event.kind == "start")
     study, symbols = Study.model_validate(start["study"]), start["symbols"]
-    desk = _desk(study, symbols, start["funded_from"], dry_run=start["dry_run"])
-    known = state.fold(events, desk)
+    known = state.fold(events)
     history = replay.history(folder)
     decided = [event.body for event in events if event.kind == "moment"]
     bars = pl.concat([history.bars, _recorded(study, decided)]).sort(schema.KEY)
@@ -118,7 +118,9 @@ def recover(folder: Path) -> Prepared:
         forecaster.recall(body["time"], [row["forecast"] for row in body["rows"]])
     last = decided[-1]["time"] if decided else start["time"]
     written.append(("start", {**start, "resumed": True, "time": last}))
-    return Prepared(study, folder, symbols, written, desk, forecaster, bars, last, known, champion)
+    return Prepared(
+        study, folder, symbols, written, known.desk, forecaster, bars, last, known, champion
+    )
 
 
 def _desk(study: Study, symbols: list[str], start: int, *, dry_run: bool) -> Desk:

@@ -17,6 +17,7 @@ from typing import Any
 
 from research.live import folders, guards
 from research.live.clock import Clock, WallClock
+from research.live.desk import ACTIVE, HALTED
 from research.live.feed import Feed
 from research.live.journal import JournalError
 from research.live.moments import Moment, Scored
@@ -24,7 +25,6 @@ from research.live.prepare import Prepared
 from research.live.replay import micro
 from research.live.retraining import Retraining
 
-ACTIVE, REDUCING, HALTED = range(3)
 WORDS = ("active", "reducing", "halted")
 LOOK = 0.05
 """Seconds between two looks at the run's commands."""
@@ -61,6 +61,7 @@ class Runner:
         self._notes: deque[dict[str, Any]] = deque()
         self._last, self._count, self._trades = prepared.last, 0, 0
         self._equity = prepared.desk.equity
+        self._done = set() if prepared.state is None else prepared.state.commands
 
     def note(self, kind: str, body: dict[str, Any]) -> None:
         """Take what the feed says beside bars; it goes into the journal with the next event."""
@@ -156,7 +157,7 @@ class Runner:
         took["close_to_known"] = moment.known - moment.time
         events.append(("moment", _body(moment, told, step, late=late, state=before, took=took)))
         if desk.control != before:
-            events.append(self._control(moment.time, desk.control, before, "limit met", "risk"))
+            events.append(self._said(before, "limit met", "risk"))
         events += self._retraining.after(moment, rows, self._p.forecaster, step)
         self._count += 1
         if self._count % study.live.snapshot == 0:
@@ -174,15 +175,20 @@ class Runner:
 
     def _guarded(self, now: int, rows: list[Scored]) -> list[tuple[str, dict[str, Any]]]:
         """Let the guards look; the strictest verdict sets the desk's state."""
-        desk, found = self._p.desk, self._guards.check(now, rows, health=self._feed.health())
-        if found is None or found.state == desk.control:
+        found = self._guards.check(now, rows, health=self._feed.health())
+        if found is None or found.state <= self._p.desk.control:
             return []
-        was, desk.control = desk.control, found.state
-        return [self._control(now, found.state, was, found.reason, "guard")]
+        return [self._set(found.state, found.reason, "guard")]
 
-    def _control(self, now: int, state: int, was: int, why: str, by: str) -> tuple[str, dict]:
+    def _set(self, state: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:
+        was, self._p.desk.control = self._p.desk.control, state
+        return self._said(was, why, by, **more)
+
+    def _said(self, was: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:
+        state = self._p.desk.control
         self._log("control", state=WORDS[state], was=WORDS[was], why=why, by=by)
-        return "control", {"time": now, "state": state, "was": was, "why": why, "by": by}
+        said = {"time": self._last, "state": state, "was": was, "why": why, "by": by}
+        return "control", {**said, **more}
 
     def _write(self, events: list[tuple[str, dict[str, Any]]]) -> None:
         if events:
@@ -200,8 +206,8 @@ class Runner:
         """Look at the run's commands, and show that we live."""
         beaten = 0.0
         while True:
-            if folders.killed(self._p.folder):
-                await self._halt("file KILL", "file")
+            if self._p.desk.control != HALTED and folders.killed(self._p.folder):
+                await self._ask(HALTED, "file KILL", "file")
             for command in folders.commands(self._p.folder):
                 await self._obey(command)
             if time.monotonic() - beaten >= 1.0:
@@ -209,27 +215,26 @@ class Runner:
                 folders.beat(self._p.folder, self._facts())
             await asyncio.sleep(LOOK)
 
-    async def _halt(self, why: str, by: str) -> None:
-        if self._p.desk.control != HALTED:
-            await self._set_state(HALTED, why, by)
-
-    async def _set_state(self, state: int, why: str, by: str) -> None:
+    async def _ask(self, state: int, why: str, by: str, **more: Any) -> None:
         async with self._lock:
-            was, self._p.desk.control = self._p.desk.control, state
-            now = max(self._last, 0)
-            self._write([self._control(now, state, was, why, by)])
+            self._write([self._set(state, why, by, **more)])
 
     async def _obey(self, command: folders.Command) -> None:
-        if command.name == "kill":
-            await self._halt(command.body.get("why", "told to"), "command")
+        why, done = command.body.get("why", "told to"), {"command": command.id}
+        if command.id in self._done:
+            pass  # done before a crash
+        elif command.name == "kill":
+            await self._ask(HALTED, why, "command", **done)
         elif command.name == "resume":
             self._guards.resume()
-            await self._set_state(ACTIVE, command.body.get("why", "told to"), "command")
+            await self._ask(ACTIVE, why, "command", **done)
         elif command.name == "stop":
             self.stop("told to")
         else:
             async with self._lock:
-                self._write(self._retraining.rollback(self._last, self._p.forecaster))
+                said = self._retraining.rollback(self._last, self._p.forecaster)
+                self._write([(kind, {**body, **done}) for kind, body in said])
+        self._done.add(command.id)
         folders.finish(command)
 
     def _facts(self) -> dict[str, Any]:
@@ -295,4 +300,4 @@ def _body(
     }
 
 
-__all__ = ["ACTIVE", "HALTED", "REDUCING", "WORDS", "JournalError", "Runner"]
+__all__ = ["WORDS", "JournalError", "Runner"]

@@ -82,6 +82,7 @@ def run(
     else:
         chosen = study_room.read(name, options)
     _paper(mode or chosen.live.mode)
+    _tradable(chosen)
     length = None if span is None else micro(units.duration(span))
     return asyncio.run(_sit(chosen, folder, length, speed, dry_run, faults))
 
@@ -101,6 +102,19 @@ def create(study: Study) -> Path:
     """Make the folder of a new run."""
     facts = {"study": study.model_dump(mode="json"), "feed": _feed_kind(study), "mode": "paper"}
     return folders.create(study.name, time.time_ns() // 1000, facts)
+
+
+def _tradable(study: Study) -> None:
+    """Refuse what paper trading cannot do as the backtest does it."""
+    if study.data.bars != "time":
+        raise UserError(
+            f"study {study.name}: data.bars {study.data.bars!r} is not traded on paper: venues "
+            "publish bars by the clock. Take data.bars=time."
+        )
+    if study.model.meta:
+        raise UserError(
+            f"study {study.name}: model.meta {study.model.meta!r} is not traded on paper. Unset it."
+        )
 
 
 async def _sit(
