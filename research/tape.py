@@ -105,7 +105,7 @@ def _costs(rule: Rules, study: Study) -> Rules:
         rule,
         fee=study.fee,
         slippage=costs.slippage,
-        latency=costs.latency,
+        latency=charges.latency(study),
         min_notional=costs.min_notional,
     )
 

@@ -21,6 +21,7 @@ import polars as pl
 
 from research import datasets
 from research.charges.books import half_spreads, hour_multiples
+from research.charges.delay import latency, measure_latency
 from research.charges.recorded import estimate
 from research.charges.schedule import Schedule, funding
 from research.errors import UserError, nearest
@@ -33,6 +34,8 @@ __all__ = [
     "funding",
     "half_spreads",
     "hour_multiples",
+    "latency",
+    "measure_latency",
     "round_trip",
 ]
 

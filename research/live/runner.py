@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from research import charges
 from research.live import folders, guards
 from research.live.clock import Clock, WallClock
 from research.live.desk import ACTIVE, HALTED
@@ -28,6 +29,8 @@ from research.live.retraining import Retraining
 WORDS = ("active", "reducing", "halted")
 LOOK = 0.05
 """Seconds between two looks at the run's commands."""
+NEWEST = 10_000
+"""Decisions whose latency is kept for backtests."""
 Log = Callable[..., None]
 
 
@@ -61,6 +64,7 @@ class Runner:
         self._notes: deque[dict[str, Any]] = deque()
         self._last, self._count, self._trades = prepared.last, 0, 0
         self._equity = prepared.desk.equity
+        self._taken: deque[int] = deque(maxlen=NEWEST)
         self._done = set() if prepared.state is None else prepared.state.commands
 
     def note(self, kind: str, body: dict[str, Any]) -> None:
@@ -155,6 +159,7 @@ class Runner:
         step = desk.step(moment.time, told)
         took = {**self._p.forecaster.took, "decide": (time.perf_counter_ns() - begun) // 1000}
         took["close_to_known"] = moment.known - moment.time
+        self._taken.append(sum(took.values()))
         events.append(("moment", _body(moment, told, step, late=late, state=before, took=took)))
         if desk.control != before:
             events.append(self._said(before, "limit met", "risk"))
@@ -265,6 +270,7 @@ class Runner:
             "model": self._retraining.champion,
         }
         self._write([*self._flushed(self._last), ("stop", {"time": self._last, **summary})])
+        charges.measure_latency(study.feed, self._p.folder.name, list(self._taken))
         self._p.journal.close()
         folders.beat(self._p.folder, {**self._facts(), "stopped": True})
         return summary

@@ -100,7 +100,7 @@ def _paper(mode: str) -> None:
 
 def create(study: Study) -> Path:
     """Make the folder of a new run."""
-    facts = {"study": study.model_dump(mode="json"), "feed": _feed_kind(study), "mode": "paper"}
+    facts = {"study": study.model_dump(mode="json"), "feed": study.feed, "mode": "paper"}
     return folders.create(study.name, time.time_ns() // 1000, facts)
 
 
@@ -125,7 +125,7 @@ async def _sit(
     dry_run: bool,
     faults: str | None,
 ) -> dict[str, Any]:
-    kind = _feed_kind(study)
+    kind = study.feed
     folder = folder or create(study)
     begun = prepare.begun(folder)
     venue, start = None, None
@@ -185,12 +185,6 @@ def _until(last: int, length: int | None, clock: clocks.Clock) -> int | None:
     ends = clock.told.get("last") if isinstance(clock, clocks.VenueClock) else None
     known = [moment for moment in (asked, ends) if moment is not None]
     return min(known, default=None)
-
-
-def _feed_kind(study: Study) -> str:
-    if study.live.feed != "auto":
-        return study.live.feed
-    return "simulated" if study.data.source == "simulated" else "binance"
 
 
 def _symbols(study: Study) -> list[str]:

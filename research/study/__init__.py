@@ -73,6 +73,13 @@ class Study(Section):
         return self.data.market == "spot" or self.data.source == "polygon"
 
     @property
+    def feed(self) -> str:
+        """Where bars come from in paper trading."""
+        if self.live.feed != "auto":
+            return self.live.feed
+        return "simulated" if self.data.source == "simulated" else "binance"
+
+    @property
     def fee(self) -> float:
         """What each fill is charged, as a fraction of its notional."""
         return self.costs.charged(spot=self.spot)

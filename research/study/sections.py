@@ -262,7 +262,8 @@ class Costs(Section):
     impact: Annotated[float, Field(ge=0)] = 0.0
     """Square-root impact: daily volatilities paid by an order as large as a day's volume."""
     latency: Latency = timedelta(0)
-    """From the close that decides to the fill: whole bars late, then a share of the bar."""
+    """From the close that decides to the fill: whole bars late, then a share of the bar.
+    `measured`: what 95 % of the newest paper run's decisions were quicker than."""
     funding: Fraction = 0.0
     """Paid by longs every eight hours at 00, 08 and 16 UTC; negative: received."""
     funding_history: str | None = None

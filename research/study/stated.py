@@ -62,14 +62,16 @@ def _hours(value: Any) -> Any:
     return numbers
 
 
-def _latency(value: Any) -> timedelta:
+def _latency(value: Any) -> Any:
     """Read the time from a decision to its fill."""
+    if value == "measured":
+        return value
     try:
         return units.pause(value)
     except UserError:
         raise UserError(
             f"expected a span of time from zero up, with its unit, as in '2 s', found {value!r}. "
-            "Write 0 for a fill at the very next open."
+            "Write 0 for a fill at the very next open, 'measured' for that of the newest paper run."
         ) from None
 
 
@@ -92,4 +94,8 @@ Size = Annotated[
     ),
 ]
 Hours = Annotated[list[float] | Books, PlainValidator(_hours)]
-Latency = Annotated[timedelta, PlainValidator(_latency), PlainSerializer(units.show)]
+Latency = Annotated[
+    timedelta | Literal["measured"],
+    PlainValidator(_latency),
+    PlainSerializer(lambda value: value if isinstance(value, str) else units.show(value)),
+]
