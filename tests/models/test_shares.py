@@ -28,8 +28,7 @@ def test_shares_fill_the_shelf_that_one_walk_fills(store, tmp_path, monkeypatch,
     bars = pipeline.bars(study)
     table, folds = pipeline.features(study, bars), pipeline.folds(study, bars)
     known = pipeline.labels(study, bars)
-    decided = pipeline.forecast_parts(study, bars, table)
-    how = training._how(study, table, decided)
+    how = training._how(study, table)
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     one = models.out_of_sample(table, known, folds, **how | {"folder": alone})
     for share in reversed(models.shares(len(folds))):  # in any order

@@ -1,0 +1,221 @@
+"""Paper trading end to end: real TLS sockets, a market that plays, the notebooks beside it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from research import pipeline, read_study, tape
+from research.errors import UserError
+from research.live import folders, journal, parity, prepare, replay, session
+from research.live.rows import at, micros
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "simulated.days": 10,
+    "simulated.symbols": 2,
+    "live.days": 1,
+    "validation.train": "7 d",
+    "validation.test": "2 d",
+    "backtest.enter": "1 bps",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """One store for the module: the market is drawn and the first champion trained once."""
+    place = tmp_path_factory.mktemp("data")
+    before = os.environ.get("ALPHABOOK_DATA")
+    os.environ["ALPHABOOK_DATA"] = str(place)
+    yield place
+    if before is None:
+        del os.environ["ALPHABOOK_DATA"]
+    else:
+        os.environ["ALPHABOOK_DATA"] = before
+
+
+@pytest.fixture(scope="module")
+def two_hours(data):
+    """A run of two hours that nobody disturbed."""
+    return session.run("demo", SMALL, span="2h", speed=0)
+
+
+def test_a_run_is_what_the_notebooks_would_have_done(two_hours):
+    found = parity.check(folders.find(two_hours["run"]))
+    assert (found.bars, found.decisions) == (240, 240)
+    assert found.differences.is_empty() and found.unexplained == 0
+    assert two_hours["bars"] == 120 and two_hours["trades"] > 3
+
+
+def test_the_backtest_of_the_same_data_has_the_same_trades(two_hours):
+    """The pipeline's own tables, with nothing of `live` but the journal to compare with."""
+    folder = folders.find(two_hours["run"])
+    study = read_study("demo", SMALL)
+    longer = study.with_options({"simulated.days": 11})
+    bars = pipeline.bars(longer)
+    start = at(micros(bars["open_time"].min()) + 10 * 86_400_000_000)
+    end = at(micros(start) + 7_200_000_000)
+    bars = bars.filter(pl.col("time") <= end)
+    model = pipeline.fresh_models(study, bars, at=start)[""]
+    features = pipeline.features(study, bars).filter(pl.col("time") > start).drop_nulls()
+    scale = features["sigma"] * 10**0.5
+    made = features.select("symbol", "time", "sigma").with_columns(
+        forecast=model.predict(features.select(model.card["columns"])) * scale,
+        known_at=pl.col("time"),
+    )
+    laid = tape.lay(study, bars, made)
+    result = laid.play(tape.rules(study), capital=study.backtest.capital)
+    expected = tape.tables(laid, result)["trades"].filter(pl.col("exit_reason") != "end")
+    live = [t for e in journal.read(folder) if e.kind == "moment" for t in e.body["trades"]]
+    assert len(live) == expected.height > 3
+    order = ["exit_time", "symbol"]
+    ours = pl.DataFrame(live).sort(order)
+    for name in ("quantity", "entry_price", "exit_price", "fees", "net", "entry_reason"):
+        assert ours[name].to_list() == expected.sort(order)[name].to_list(), name
+
+
+def test_recoverable_faults_change_no_decision(two_hours):
+    troubled = session.run("demo", SMALL, span="2h", speed=0, faults="12")
+    calm, rough = (folders.find(run["run"]) for run in (two_hours, troubled))
+    assert journal.decisions(calm) == journal.decisions(rough)
+    notes = [e for e in journal.read(rough) if e.kind == "note"]
+    assert notes, "no fault was felt"
+    assert parity.check(rough).unexplained == 0
+
+
+def test_a_changed_record_is_not_explained(two_hours, tmp_path, monkeypatch):
+    """A proof that cannot fail proves nothing: one forecast is bent in what is read."""
+    folder = folders.find(two_hours["run"])
+    events = journal.read(folder)
+    moment = next(e for e in events if e.kind == "moment" and e.body["rows"][0]["forecast"])
+    moment.body["rows"][0]["forecast"] *= 1 + 1e-12
+    monkeypatch.setattr(parity.journal, "read", lambda _: events)
+    found = parity.check(folder)
+    assert found.unexplained == 1
+    assert found.to_dict()["first"][0]["what"] == "forecast"
+
+
+def test_stopped_and_continued_is_undisturbed(two_hours):
+    first = session.run("demo", SMALL, span="47m", speed=0)
+    assert first["bars"] == 47
+    second = session.run("", {}, resume=first["run"], span="73m", speed=0)
+    assert second["run"] == first["run"]
+    whole, parts = (folders.find(run["run"]) for run in (two_hours, first))
+    assert journal.decisions(whole) == journal.decisions(parts)
+    assert parity.check(parts).differences.is_empty()
+
+
+def command(*words, **more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "research", "live", "demo", *words, *options()],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+def options():
+    return [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
+
+
+def running(known):
+    """Return the folder of the run that has begun to decide since `known`."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        new = [name for name in folders.runs() if name not in known]
+        if new and prepare.begun(folders.find(new[0])):
+            folder = folders.find(new[0])
+            if any(e.kind == "moment" for e in journal.read(folder)):
+                return folder
+        time.sleep(0.05)
+    raise AssertionError("no run began to decide within a minute")
+
+
+def test_killed_at_once_and_continued_is_undisturbed(two_hours):
+    known = folders.runs()
+    process = command("--for", "2h", "--speed", "1500")
+    folder = running(known)
+    time.sleep(0.5)
+    process.kill()
+    process.communicate(timeout=30)
+    decided = prepare.last_decided(folder) - journal.read(folder)[0].body["time"]
+    assert 0 < decided < 7_200_000_000
+    left = f"{(7_200_000_000 - decided) // 60_000_000}m"
+    session.run("", {}, resume=folder.name, span=left, speed=0)
+    assert journal.decisions(folder) == journal.decisions(folders.find(two_hours["run"]))
+
+
+def test_control_c_ends_in_order_and_a_second_runner_leaves(data):
+    known = folders.runs()
+    process = command("--speed", "60", "--json")
+    folder = running(known)
+    begun = time.monotonic()
+    second = command("--continue", folder.name)
+    second.communicate(timeout=60)
+    assert second.returncode == 75
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    done = json.loads(said)
+    assert (process.returncode, done["why"]) == (0, "signal SIGINT")
+    assert journal.read(folder)[-1].kind == "stop" and time.monotonic() - begun < 60
+    assert folders.runner(folder) is None
+
+
+def test_the_kill_switch_latches(data):
+    known = folders.runs()
+    process = command("--speed", "600")
+    folder = running(known)
+    pressed = time.time_ns() // 1000
+    folders.kill(folder)
+    while not (found := [e for e in journal.read(folder) if e.kind == "control"]):
+        time.sleep(0.01)
+    assert found[0].body["state"] == 2
+    assert (time.time_ns() // 1000 - pressed) / 1e6 < 1.0
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    events = journal.read(folder)
+    after = [e for e in events if e.kind == "moment" and e.seq > found[0].seq]
+    assert len(after) > 3
+    assert not [row for e in after for row in e.body["rows"] if row["reason"] == "entry"]
+    assert not any(row["position"] for row in after[-1].body["rows"])
+    assert parity.check(folder).unexplained == 0
+
+
+def test_dry_run_decides_and_fills_nothing(data):
+    done = session.run("demo", SMALL, span="1h", speed=0, dry_run=True)
+    folder = folders.find(done["run"])
+    rows = [row for e in journal.read(folder) if e.kind == "moment" for row in e.body["rows"]]
+    assert {row["position"] for row in rows} == {0.0}
+    assert sum(row["reason"] == "entry" for row in rows) > 3
+    assert parity.check(folder).differences.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [({}, "live"), ({"live.mode": "live"}, None)],
+    ids=["asked", "in the study"],
+)
+def test_real_orders_start_nothing(data, options, mode):
+    known = folders.runs()
+    with pytest.raises(UserError, match=r"four arms.*extra.*account.*environment.*arming file"):
+        session.run("demo", SMALL | options, mode=mode)
+    assert folders.runs() == known
+
+
+def test_paper_asked_for_wins_over_the_study(data):
+    done = session.run("demo", SMALL | {"live.mode": "live"}, mode="paper", span="2m", speed=0)
+    assert done["bars"] == 2
+
+
+def test_history_is_read_back(two_hours):
+    known = replay.history(folders.find(two_hours["run"]))
+    assert known.bars["symbol"].n_unique() == 2 and known.forecasts.is_empty()
