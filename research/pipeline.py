@@ -202,11 +202,13 @@ def newest_model(study: Study) -> models.Model:
     """Return the model of the last fold: the one that has seen the most recent days."""
     stored = fold_models(study)
     if not stored:
-        raise UserError(
-            f"study {study.name}: models of {study.model.name!r} are not stored. Give your class "
-            "to_text() and from_text(text), or choose another model.name."
-        )
+        raise UserError(training.NOT_STORED.format(study.name, study.model.name))
     return stored[-1]
+
+
+def fresh_models(study: Study, bars: Any, *, at: datetime) -> dict[str, models.Model]:
+    """Train on `bars` what a fold whose test starts at `at` would: by symbol, or one as ``""``."""
+    return training.fresh(study, _bars(study, bars), at)
 
 
 # -- judgement -------------------------------------------------------------------------------------

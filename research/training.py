@@ -14,18 +14,23 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from research import batch, models, schema, units
+from research import batch, charges, models, schema, units, validation
 from research import features as feature_room
 from research import labels as label_room
 from research.batch import Progress
 from research.errors import UserError
 from research.features import lint
+from research.models import meta as second
 from research.store import cards, tables
 from research.study import ROOT, Study
 from research.study.sections import Labels
 
 OWN = ROOT / "studies"
 """Where a user's own features, rules and models lie."""
+NOT_STORED = (
+    "study {}: models of {!r} are not stored. Give your class to_text() and from_text(text), or "
+    "choose another model.name."
+)
 
 
 def feature_set(study: Study) -> feature_room.FeatureSet:
@@ -76,15 +81,20 @@ def parts(study: Study, source: pl.DataFrame, table: pl.DataFrame) -> dict[str, 
         "validation": study.validation.model_dump(mode="json"),
         "learner": learner,
         "own": models.own_source(learner, folder=OWN) if ":" in learner else "",
-        "params": {
-            key: words[key] for key in models.settings(learner, {}, folder=OWN) if key in words
-        },
+        "params": _params(study),
+        "meta": _meta(study),
         "training": {
             key: words[key] for key in ("single", "target", "continue_rounds", "weight", "decay")
         },
         "seed": study.seed,
         "code": cards.code("labels", "validation", "models"),
     }
+
+
+def _params(study: Study) -> dict[str, Any]:
+    """Return what the learner reads of a study's words."""
+    words, learner = study.model.model_dump(mode="json"), study.model.name
+    return {key: words[key] for key in models.settings(learner, {}, folder=OWN) if key in words}
 
 
 def forecast(
@@ -100,28 +110,123 @@ def forecast(
     if not models.is_rule(study.model.name, folder=OWN):
         _long_enough(study)
         _lint(study, bars, table, folds)
-    how = _how(study, table, decided)
+    how, meta = _how(study, table) | {"folder": model_folder(decided)}, study.model.meta
     _ahead(study, table, labels, folds, how)
     made = models.out_of_sample(table, labels, folds, **how, progress=progress)
-    return {"table": made.forecasts, "gates": made.gates}
+    table = made.forecasts if meta is None else _second(study, table, labels, folds, made, how)
+    return {"table": table, "gates": made.gates}
 
 
-def _how(study: Study, table: pl.DataFrame, decided: dict[str, Any]) -> dict[str, Any]:
-    """Return how the folds are trained."""
+def _meta(study: Study) -> dict[str, Any] | None:
+    """Return all that decides a second model: the learner, its settings, and what a trade costs."""
+    name, words = study.model.meta, study.model.model_dump(mode="json")
+    if name is None:
+        return None
+    if study.backtest.rule != "probability":
+        raise UserError(
+            f"study {study.name}: model.meta says how likely a trade pays, which only the rule "
+            f"'probability' trades; found backtest.rule {study.backtest.rule!r}."
+        )
+    chosen = models.settings(name, {}, folder=OWN)
+    return {
+        "learner": name,
+        "own": models.own_source(name, folder=OWN) if ":" in name else "",
+        "params": {key: words[key] for key in chosen if key in words},
+        "cost": charges.round_trip(study),
+    }
+
+
+def _second(
+    study: Study,
+    table: pl.DataFrame,
+    labels: pl.DataFrame,
+    folds: Any,
+    made: models.Made,
+    how: dict[str, Any],
+) -> pl.DataFrame:
+    """Let a second model judge the trades; before the first fold it learns from halves of it."""
+    chosen, first, meta = study.validation, folds[0], _meta(study) or {}
+    half, tenth = (
+        max(chosen.train // parts // study.data.interval, 1) * study.data.interval
+        for parts in (2, 10)
+    )
+    before = validation.walk_forward(
+        first.train_start, first.test_start, train=half, test=tenth, embargo=chosen.embargo
+    )
+    told = {key: meta[key] for key in ("learner", "params", "cost")}
+    return second.two_stage(table, labels, folds, before=before, primary=made, how=how, **told)
+
+
+def fresh(study: Study, bars: pl.DataFrame, at: datetime) -> dict[str, models.Model]:
+    """Train the fold whose test starts at `at`; a rule is a model as it stands."""
+    chosen, interval = feature_set(study), study.data.interval
+    if models.is_rule(study.model.name, folder=OWN):
+        how = _how(study, pl.DataFrame(schema=[*schema.FEATURES, *chosen.names]))
+        names = ("learner", "columns", "horizon_bars", "target", "seed", "feature_card")
+        rule = models.standing(**{name: how[name] for name in names}, own_folder=OWN)
+        return {models.ALL: rule}
+    if study.model.meta is not None:
+        raise UserError(
+            f"study {study.name}: a second model (model.meta) is known to the backtest alone. "
+            "Take it out to train a model by itself."
+        )
+    _long_enough(study)
+    fold = _fold(study, bars, at)
+    window = bars.filter(
+        pl.col("open_time").is_between(_reach(study, fold), fold.train_end, closed="left")
+    )
+    table = feature_room.build(window, chosen, interval=interval)
+    _lint(study, window, table, [fold])
+    sigma = table.select(*schema.KEY, "sigma")
+    wide = study.labels.unit == "sigma" and study.labels.classes
+    known = labels(study.labels, window, study.labels.horizon, interval, sigma if wide else None)
+    return models.fresh(table, known, fold, **_how(study, table))
+
+
+def _fold(study: Study, bars: pl.DataFrame, at: datetime) -> validation.Fold:
+    """Return the fold of the study's walk whose test starts at `at`, whatever the walk's steps."""
+    chosen = study.validation
+    if bars.is_empty() or at.tzinfo is None:
+        raise UserError(
+            f"study {study.name}: a training needs bars and a moment with a time zone, found "
+            f"{bars.height} bars and {at}."
+        )
+    begun, start = cast("datetime", bars["open_time"].min()), at - chosen.train
+    if chosen.scheme == "expanding":
+        end, test = at + chosen.test, chosen.test
+        start = validation.walk_forward(begun, end, train=chosen.train, test=test)[0].train_start
+    if begun > start:
+        raise UserError(
+            f"study {study.name}: a model for {at:%Y-%m-%d %H:%M}Z learns from bars since "
+            f"{start:%Y-%m-%d %H:%M}Z, the first here is of {begun:%Y-%m-%d %H:%M}Z. Bring older "
+            "bars, or shorten validation.train."
+        )
+    return validation.Fold(start, at - chosen.embargo, at, at + chosen.test)
+
+
+def _reach(study: Study, fold: validation.Fold) -> datetime:
+    """Return where the bars begin that decide the features of a training window."""
+    interval = study.data.interval
+    first = (fold.train_start - interval).replace(hour=0, minute=0, second=0, microsecond=0)
+    return first - feature_room.lookback(feature_set(study), interval=interval)
+
+
+def _how(study: Study, table: pl.DataFrame) -> dict[str, Any]:
+    """Return how a fold is trained."""
     return {
         "learner": study.model.name,
         "columns": [c for c in table.columns if c not in schema.FEATURES],
         "horizon_bars": study.labels.horizon // study.data.interval,
         "target": study.model.target,
         "inner": study.validation.inner,
-        "params": decided["params"],
+        "params": _params(study),
         "seed": study.seed,
         "threads": study.threads,
         "single": study.model.single,
         "feature_card": feature_card(study, table),
-        "folder": model_folder(decided),
         "continue_rounds": study.model.continue_rounds,
         "weigh": weigher(study),
+        "draw": drawer(study),
         "gate": study.validation.gate,
         "own_folder": OWN,
     }
@@ -193,6 +298,23 @@ def weigher(study: Study) -> Callable[[pl.DataFrame], np.ndarray] | None:
         return weight / weight.mean()
 
     return weigh
+
+
+def drawer(study: Study) -> Callable[[pl.DataFrame, int], np.ndarray]:
+    """Return how the rows of a bag are drawn.
+
+    As many as there would be labels without overlap, each the likelier the less it overlaps those
+    drawn before. As many as there are rows would cover every moment however they are drawn: the
+    bags' mean uniqueness is then that of all rows, and the draw changes nothing.
+    """
+    interval = study.data.interval
+
+    def draw(rows: pl.DataFrame, seed: int) -> np.ndarray:
+        news = label_room.uniqueness(rows, interval=interval).sum()
+        draws = max(round(float(news)), 1)
+        return label_room.sequential_bootstrap(rows, interval=interval, seed=seed, draws=draws)
+
+    return draw
 
 
 def feature_card(study: Study, table: pl.DataFrame) -> dict[str, Any]:

@@ -175,6 +175,15 @@ class Desk:
         set_state(self._book, state)
 
     @property
+    def ordered(self) -> int:
+        """State that persons and guards ask for, whatever limits say."""
+        return int(self._book.purse[0].ordered)
+
+    def obey(self, control: Mapping[str, Any]) -> None:
+        """Do what a ``control`` event says; see `obey`."""
+        obey(self._book, control)
+
+    @property
     def cash(self) -> float:
         """In quote currency."""
         return float(self._book.purse[0].cash)
@@ -320,6 +329,14 @@ def set_state(book: Book, state: int) -> None:
         account.resume(book)
     else:
         account.command(book, max(state, int(book.purse[0].ordered)))
+
+
+def obey(book: Book, control: Mapping[str, Any]) -> None:
+    """Do what a ``control`` event says: what guards order comes and goes, a person's latches."""
+    if "ordered" in control:
+        account.command(book, control["ordered"])
+    else:
+        set_state(book, control["state"])
 
 
 def layout() -> str:

@@ -93,7 +93,7 @@ class _Record(NamedTuple):
     start: dict[str, Any]
     rows: pl.DataFrame
     moments: pl.DataFrame
-    controls: list[tuple[int, int]]
+    controls: replay.Controls
     swaps: list[tuple[int, str]]
     revisions: list[dict[str, Any]]
 
@@ -162,14 +162,15 @@ def _read(folder: Path) -> _Record:
     )
 
 
-def _controls(events: list[journal.Event]) -> list[tuple[int, int]]:
-    """The state that a person or a guard asked for, and the moment before which it was."""
-    found, waiting = [], list[int]()
+def _controls(events: list[journal.Event]) -> replay.Controls:
+    """What persons and guards asked for, and the moment before which they did."""
+    found: replay.Controls = []
+    waiting: list[dict[str, Any]] = []
     for event in events:
         if event.kind == "control" and event.body["by"] != "risk":
-            waiting.append(event.body["state"])
+            waiting.append(event.body)
         elif event.kind == "moment":
-            found += [(event.body["time"], state) for state in waiting]
+            found += [(event.body["time"], body) for body in waiting]
             waiting = []
     return found
 
@@ -282,7 +283,7 @@ def _as_it_should_have_been(record: _Record) -> tuple[pl.DataFrame, list[tuple[A
     late = rows.filter("late")["time"].unique().to_list()
     causes += [(when, "late") for when in late]
     for note in record.revisions:
-        new = note["new"]
+        new = note["now"]
         here = (pl.col("symbol") == new["symbol"]) & (pl.col("open_time") == new["open_time"])
         values = {name: new[name] for name in Bar._fields[2:11] if name in rows.columns}
         rows = rows.with_columns(

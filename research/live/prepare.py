@@ -21,6 +21,7 @@ from research.live.forecaster import Forecaster, Models, reach
 from research.live.journal.files import database
 from research.live.moments import Bar
 from research.live.rows import at, micros, table
+from research.live.trainer import drift_facts
 from research.store import atomic, cards
 from research.study import Study
 
@@ -64,7 +65,7 @@ async def fresh(
     atomic.write_parquet(folder / replay.BARS, bars)
     atomic.write_parquet(folder / replay.FORECASTS, past)
     kept = replay.registry(folder)
-    name = kept.add(champion, {"at": start, "why": "first"})
+    name = kept.add(champion, {"at": start, "why": "first", **drift_facts(study, bars, start)})
     kept.promote(name, at=start, why="first", evidence={})
     begun = {
         "run": folder.name,

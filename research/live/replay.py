@@ -15,9 +15,10 @@ from research.live import desk, parts
 from research.study import Study
 from research.trading import loop
 from research.trading.account import new_book
-from research.trading.journal import Bars, Journal, new_journal, room
+from research.trading.journal import Bars, Journal, new_journal
 from research.trading.rules import REASONS, Rules
 
+Controls = list[tuple[int, dict[str, Any]]]
 BARS, FORECASTS = "history.parquet", "history_forecasts.parquet"
 
 
@@ -50,7 +51,7 @@ def trade(
     study: Study,
     played: pl.DataFrame,
     laid: pl.DataFrame,
-    controls: list[tuple[int, int]],
+    controls: Controls,
     start: dict[str, Any],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Let the compiled desk trade rows that lie as `played`, and return its reasons and equity.
@@ -61,8 +62,8 @@ def trade(
         `schema.BARS`.
     laid : pl.DataFrame
         Beside them ``told, bin, sigma, half_spread, impact`` and ``forecast``.
-    controls : list of (int, int)
-        Times at which a person or a guard set the desk's state, and the state.
+    controls : list of (int, dict)
+        ``control`` events of persons and guards, and the moment before which each came.
     start : dict
         The run's first event: its symbols and capital.
     """
@@ -102,7 +103,7 @@ def _play(
     rules: Rules,
     venue: Any,
     written: Journal,
-    controls: list[tuple[int, int]],
+    controls: Controls,
     *,
     dry: bool,
 ) -> None:
@@ -113,11 +114,10 @@ def _play(
     for stop, state in zip([*stops, len(bars.time)], [*states, None]):
         part = Bars(*(column[:stop] for column in bars))
         while start < stop:
-            journal = Journal(*written[:3], *room(len(book.lots)))
             upto = loop.end_of(part.time, start) if dry else stop
             shown = Bars(*(column[:upto] for column in part))
-            start, t, *_ = loop.scan(book, shown, rules, venue, journal, start, t)
+            start, t, *_ = loop.scan(book, shown, rules, venue, written, start, t)
             if dry:  # nothing is sent: see `Desk`
                 book.lots.order = -1
         if state is not None:
-            desk.set_state(book, state)
+            desk.obey(book, state)

@@ -95,6 +95,7 @@ class Retraining:
         made = {"time": now, "model": outcome.version, "at": pending["at"]}
         events: Events = [("candidate", {**made, "trigger": pending["trigger"]})]
         self._prune()
+        self._watch, self._limits = self._drift()
         if outcome.version == self.champion:
             why = "the same as the champion"
             return [*events, ("rejected_model", {"time": now, "model": self.champion, "why": why})]
@@ -130,7 +131,6 @@ class Retraining:
         self.champion = version
         forecaster.champion = self._kept.read(version)
         self._alone(forecaster)
-        self._watch, self._limits = self._drift()
         said = {"model": version, "was": was, "at": since, "why": why, "evidence": evidence}
         return [("swap", {"time": now, **said})]
 
@@ -208,7 +208,6 @@ class Retraining:
         except UserError as error:
             return [("note", {"time": now, "kind": "rollback refused", "why": str(error)})]
         forecaster.champion = self._kept.read(self.champion)
-        self._watch, self._limits = self._drift()
         events: Events = []
         if self.challenger is not None:
             why = "rolled back"
@@ -218,7 +217,8 @@ class Retraining:
         return [*events, ("rollback", said)]
 
     def _drift(self) -> tuple[Any, dict[str, float] | None]:
-        facts = self._kept.card(self.champion)["facts"]
+        """What drift is measured against: the newest training, whoever came of it."""
+        facts = self._kept.card(self._kept.versions()[-1])["facts"]
         return triggers.watch(facts), facts.get("drift", {}).get("limits")
 
     def _prune(self) -> None:

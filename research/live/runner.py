@@ -64,6 +64,7 @@ class Runner:
         self._notes: deque[dict[str, Any]] = deque()
         self._last, self._count, self._trades = prepared.last, 0, 0
         self._equity = prepared.desk.equity
+        self._person = prepared.desk.ordered
         self._taken: deque[int] = deque(maxlen=NEWEST)
         self._done = set() if prepared.state is None else prepared.state.commands
 
@@ -134,8 +135,8 @@ class Runner:
         return None
 
     async def _take(self, moment: Moment) -> None:
+        await self._retraining.ready(moment.time, wait=not isinstance(self._clock, WallClock))
         async with self._lock:
-            await self._retraining.ready(moment.time, wait=not isinstance(self._clock, WallClock))
             await self._in_thread(self._decide, moment)
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -163,6 +164,7 @@ class Runner:
         events.append(("moment", _body(moment, told, step, late=late, state=before, took=took)))
         if desk.control != before:
             events.append(self._said(before, "limit met", "risk"))
+        self._guards.sent(moment.time, step.reasons, len(step.trades))
         events += self._retraining.after(moment, rows, self._p.forecaster, step)
         self._count += 1
         if self._count % study.live.snapshot == 0:
@@ -181,12 +183,16 @@ class Runner:
     def _guarded(self, now: int, rows: list[Scored]) -> list[tuple[str, dict[str, Any]]]:
         """Let the guards look; the strictest verdict sets the desk's state."""
         found = self._guards.check(now, rows, health=self._feed.health())
-        if found is None or found.state <= self._p.desk.control:
+        wanted = max(self._person, found.state if found is not None else 0)
+        if wanted == self._p.desk.ordered:
             return []
-        return [self._set(found.state, found.reason, "guard")]
+        was, why = self._p.desk.control, "guards are content" if found is None else found.reason
+        self._p.desk.obey({"ordered": wanted})
+        return [self._said(was, why, "guard", ordered=wanted)]
 
     def _set(self, state: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:
         was, self._p.desk.control = self._p.desk.control, state
+        self._person = self._p.desk.ordered
         return self._said(was, why, by, **more)
 
     def _said(self, was: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:

@@ -34,6 +34,10 @@ ARMS = (
 )
 """What real orders would need; none of it is in this version, so they cannot be sent."""
 MARKET = "market.parquet"
+EXCHANGE = "exchange.jsonl"
+"""What a simulated exchange sent and answered, where faults were asked of it."""
+PLAYED = ("simulated", "replay")
+"""Feeds of a market that is known beforehand."""
 _LOG = logging.getLogger("research.live")
 
 
@@ -129,10 +133,12 @@ async def _sit(
     folder = folder or create(study)
     begun = prepare.begun(folder)
     venue, start = None, None
+    if kind in PLAYED:
+        start = _played(study, folder, begun)
     if kind == "simulated":
-        venue, start = await _venue(study, folder, speed, faults, begun)
+        venue = await _venue(study, folder, speed, faults, start)
     try:
-        return await _trade(study, folder, kind, venue, start, length, begun, dry_run)
+        return await _trade(study, folder, kind, venue, start, length, begun, speed, dry_run)
     finally:
         if venue is not None:
             venue.stop()
@@ -146,10 +152,15 @@ async def _trade(
     start: int | None,
     length: int | None,
     begun: bool,
+    speed: float,
     dry_run: bool,
 ) -> dict[str, Any]:
     network = Network(venue.port, venue.ca) if venue else Network()
-    clock = await clocks.VenueClock.connect(network) if venue else clocks.WallClock()
+    clock: clocks.Clock
+    if kind == "replay" and start is not None:
+        clock = clocks.ReplayClock(start, speed or math.inf)
+    else:
+        clock = await clocks.VenueClock.connect(network) if venue else clocks.WallClock()
     notes: list[Any] = []
     feed = feeds.open(
         "binance" if kind == "simulated" else kind,
@@ -158,6 +169,7 @@ async def _trade(
         _symbols(study),
         micro(study.data.interval),
         deadline_us=micro(study.live.deadline),
+        bars=folder / MARKET if kind == "replay" else None,
         note=lambda kind, body: notes[0](kind, body) if notes else None,
     )
     start = _grid(clock.now(), study) if start is None else start
@@ -200,19 +212,22 @@ def _grid(now: int, study: Study) -> int:
     return now // interval * interval
 
 
-async def _venue(
-    study: Study, folder: Path, speed: float, faults: str | None, begun: bool
-) -> tuple[Any, int]:
-    """Start the simulated exchange on the study's market, where the run left it: when is that."""
-    path = folder / MARKET
+def _played(study: Study, folder: Path, begun: bool) -> int:
+    """Write down the market that is to be played, or was until now: where does it go on."""
     if begun:
-        start = prepare.last_decided(folder)
-    else:
-        bars, start = _market(study)
-        atomic.write_parquet(path, bars)
+        return prepare.last_decided(folder)
+    bars, start = _market(study)
+    atomic.write_parquet(folder / MARKET, bars)
+    return start
+
+
+async def _venue(study: Study, folder: Path, speed: float, faults: str | None, start: int) -> Any:
+    """Start the simulated exchange on the run's market."""
+    path = folder / MARKET
     plan = _faults(faults, study, path, start)
+    log = folder / EXCHANGE if plan else None
     how = {"start": start, "speed": speed or math.inf, "faults": plan, "seed": study.seed}
-    return await asyncio.to_thread(sim.start, path, **how), start
+    return await asyncio.to_thread(sim.start, path, **how, log=log)
 
 
 def _market(study: Study) -> tuple[pl.DataFrame, int]:

@@ -142,7 +142,7 @@ def apply(state: State, event: Event, *, played: bool = True) -> None:
         state.desk.restore(body)
     elif kind == "control" and played:
         if body["by"] != "risk":  # a limit is met again by the desk itself
-            state.desk.control = body["state"]
+            state.desk.obey(body)
     elif kind == "funding" and played:
         state.desk.extend(tuple(row) for row in body["rows"])
     elif kind == "start":

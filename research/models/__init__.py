@@ -9,14 +9,29 @@ from research.models.explain import (
 )
 from research.models.gates import gate_summary
 from research.models.learners import LEARNERS, is_rule, learner, load, settings
-from research.models.oos import Made, newest, out_of_sample, shares, stored
+from research.models.oos import (
+    ALL,
+    Made,
+    forecast_table,
+    fresh,
+    newest,
+    out_of_sample,
+    shares,
+    standing,
+    stored,
+)
 from research.models.own import source as own_source
 from research.models.rank import rank_ic
+from research.models.registry import Registry
 
 __all__ = [
+    "ALL",
     "LEARNERS",
     "Made",
     "Model",
+    "Registry",
+    "forecast_table",
+    "fresh",
     "gate_summary",
     "importance",
     "importance_across",
@@ -31,5 +46,6 @@ __all__ = [
     "settings",
     "shap_values",
     "shares",
+    "standing",
     "stored",
 ]

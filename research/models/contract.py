@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ CLASSES = tuple(schema.CLASSES)
 """What a class model's columns of probabilities are called, in their order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A fitted learner and the card that says what it was made of.
 
@@ -43,7 +44,7 @@ class Model:
     card: dict[str, Any]
     core: Core
 
-    @property
+    @cached_property  # asked at each live bar, and a text of many trees takes milliseconds to hash
     def id(self) -> str:
         """Learner and the first digits of the model text's fingerprint: ``ridge-1f0c2d3e4a5b``."""
         return f"{self.card['learner']}-{_digest(self.core.text)[:12]}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from research.errors import UserError, nearest
-from research.models import boosting, contract, linear, logistic, own, rule, xgb
+from research.models import bagging, boosting, contract, linear, logistic, own, rule, xgb
 from research.models.boosting import classes as lightgbm_classes
 from research.models.boosting import quantiles as lightgbm_quantiles
 from research.models.xgb import classes as xgboost_classes
@@ -30,7 +30,8 @@ def learner(name: str, *, folder: Path | None = None) -> contract.Learner:
     Parameters
     ----------
     name : str
-        One of `LEARNERS`, or a user's own as ``module:name``.
+        One of `LEARNERS`, or a user's own as ``module:name``; with ``bagged_`` before it, that
+        learner in bags.
     folder : Path, optional
         Where a user's own files lie; absent: ``studies/`` of the project.
 
@@ -44,6 +45,8 @@ def learner(name: str, *, folder: Path | None = None) -> contract.Learner:
     UserError
         If there is none; the message names the nearest.
     """
+    if name.startswith(bagging.PREFIX):
+        return _bagged(name, folder)
     if ":" in name:
         return own.find(name, folder=folder)
     if name not in LEARNERS:
@@ -52,6 +55,16 @@ def learner(name: str, *, folder: Path | None = None) -> contract.Learner:
             f"Here: {', '.join(LEARNERS)}; or your own as module:name."
         )
     return LEARNERS[name]
+
+
+def _bagged(name: str, folder: Path | None) -> bagging.Bagged:
+    base = learner(name.removeprefix(bagging.PREFIX), folder=folder)
+    if isinstance(base, (rule.Rule, bagging.Bagged)):
+        raise UserError(
+            f"models: {name!r}: bags need a learner that learns from rows, and only once; "
+            f"{base.name} does not. Name one as in 'bagged_lightgbm'."
+        )
+    return bagging.Bagged(name, base)
 
 
 def is_rule(name: str, *, folder: Path | None = None) -> bool:
@@ -94,7 +107,7 @@ def settings(
     >>> settings("ridge", {"alpha": 2.0, "rounds": 50})
     {'alpha': 2.0}
     """
-    known = {key: None for each in LEARNERS.values() for key in each.PARAMS}
+    known = {key: None for each in LEARNERS.values() for key in each.PARAMS} | {"bags": None}
     contract.settings(params, known, "models")
     defaults = learner(name, folder=folder).PARAMS
     chosen = {key: params.get(key, value) for key, value in defaults.items()}

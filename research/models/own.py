@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from research.errors import UserError, nearest
-from research.models import contract, probabilities, rule
+from research.models import bagging, contract, probabilities, rule
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 FILE = "model.txt"
@@ -79,12 +79,14 @@ def find(word: str, *, folder: Path | None = None) -> Own | rule.Rule:
 def source(word: str, *, folder: Path | None = None) -> str:
     """Return the fingerprint of the file that `word` stands in; comments do not count.
 
+    Of a model in bags (``bagged_`` before its name) it is that of the model's file.
+
     Raises
     ------
     UserError
         If there is no such file, or it is not Python.
     """
-    path, _ = _place(word, folder)
+    path, _ = _place(word.removeprefix(bagging.PREFIX), folder)
     try:
         tree = ast.parse(path.read_text(encoding="utf8"))
     except (SyntaxError, ValueError) as error:

@@ -87,13 +87,11 @@ class Rows:
             raise UserError(f"models: target must be 'scaled' or 'raw', found {target!r}.")
         kind = {"symbol": pl.String, "time": schema.TIME, "sigma": pl.Float64}
         schema.check(features, kind | dict.fromkeys(columns, pl.Float64), "features")
-        known = features.drop_nulls(["sigma", *columns])
+        known = known_rows(features, columns)
         key = known.select("symbol", "time", "sigma").join(
             _outcomes(labels, classes), on=schema.KEY, how="left", maintain_order="left"
         )
-        scale = np.ones(len(key))
-        if target == "scaled":
-            scale = key["sigma"].to_numpy() * np.sqrt(horizon_bars)
+        scale = scale_of(known, target, horizon_bars)
         learnable = key["y"].is_not_null().to_numpy() & (scale > 0)
         y = np.divide(key["y"].to_numpy(), scale, out=np.zeros(len(key)), where=scale > 0)
         if target == "scaled":
@@ -127,6 +125,23 @@ class Rows:
         part = _at(self.key, rows)
         symbol, time = (np.unique(part[c], return_inverse=True)[1] for c in ("symbol", "time"))
         return gates.Slice(part["y"].to_numpy(), symbol, time)
+
+
+def known_rows(features: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """Return the rows that can be forecast: every input known, and the volatility."""
+    return features.drop_nulls(["sigma", *columns])
+
+
+def scale_of(known: pl.DataFrame, target: str, horizon_bars: int) -> np.ndarray:
+    """Return what a target is divided by, and its forecast multiplied with again: (n_rows,)."""
+    if target != "scaled":
+        return np.ones(known.height)
+    return np.asarray(known["sigma"].to_numpy() * np.sqrt(horizon_bars))
+
+
+def in_returns(said: dict[str, np.ndarray], scale: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what a model says in units of return; probabilities have none."""
+    return {k: v if k in schema.CLASSES else v * scale for k, v in said.items()}
 
 
 def _at(table: pl.DataFrame, rows: np.ndarray) -> pl.DataFrame:

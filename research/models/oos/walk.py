@@ -14,10 +14,10 @@ import polars as pl
 
 from research import schema
 from research.errors import UserError
-from research.models import contract, gates, learners
-from research.models.oos import shelves
+from research.models import gates
 from research.models.oos.judging import Judge
-from research.models.oos.rows import Cut, Fold, Rows, Timeline
+from research.models.oos.rows import Cut, Fold, Rows, Timeline, in_returns
+from research.models.oos.workshop import Workshop, check, opened
 
 Progress = Callable[[int, int, str], None]
 
@@ -55,6 +55,7 @@ def out_of_sample(
     folder: Path | None = None,
     continue_rounds: int = 0,
     weigh: Callable[[pl.DataFrame], np.ndarray] | None = None,
+    draw: Callable[[pl.DataFrame, int], np.ndarray] | None = None,
     gate: gates.Name = "none",
     own_folder: Path | None = None,
     only: range | None = None,
@@ -106,6 +107,9 @@ def out_of_sample(
     weigh : callable, optional
         Takes a fold's training rows (``symbol, time, known_at, y`` and, for classes, ``label``,
         sorted) and returns one weight above zero for each. Default: all alike.
+    draw : callable, optional
+        For a learner in bags: takes the same rows and a seed and returns the row numbers of one
+        bag. Default: as many as there are, drawn evenly.
     gate : {"none", "s1", "ic"}
         What a model must show on the newest share of its training window, which it is then not
         fitted on, to replace the one in force (`gates`). The first is adopted in any case.
@@ -138,30 +142,23 @@ def out_of_sample(
     Why targets are cut at 3: see `rows.LIMIT`. Gates do not stop a model's boosting on rows that
     they judge, but for ``s1``, which did.
     """
-    gates.check(gate)
-    if not 0 < inner < 1:
-        raise UserError(f"models: inner must be a share between 0 and 1, found {inner}.")
-    module = learners.learner(learner, folder=own_folder)
-    rows = Rows.join(
+    check(gate, inner)
+    bench = opened(
         features,
         labels,
-        list(columns),
+        learner=learner,
+        columns=list(columns),
         horizon_bars=horizon_bars,
-        target="scaled" if learners.is_rule(learner, folder=own_folder) else target,
-        classes=module.CLASSES,
+        target=target,
+        params=params,
+        seed=seed,
+        threads=threads,
+        feature_card=feature_card,
+        weigh=weigh,
+        draw=draw,
+        own_folder=own_folder,
     )
-    made_of = {
-        "learner": learner,
-        "columns": list(columns),
-        "params": learners.settings(learner, params, threads=threads, folder=own_folder),
-        "seed": seed,
-        "features": feature_card,
-        "target": target,
-        "horizon_bars": horizon_bars,
-        "versions": module.versions(),
-    }
-    symbols: list[str | None] = sorted(rows.key["symbol"].unique()) if single else [None]
-    bench = _Workshop(rows, module, made_of, weigh)
+    rows, symbols = bench.rows, bench.symbols(single=single)
     bench.furnish(
         folder, continue_rounds, models=len(folds) * len(symbols), only=only, own=own_folder
     )
@@ -182,11 +179,11 @@ def out_of_sample(
             "gap starts the warm-up anew. Bring more or less broken data, or shorten "
             "validation.train."
         )
-    return Made(found.table(module.CLASSES), judge.table())
+    return Made(found.table(bench.module.CLASSES), judge.table())
 
 
 def _cuts(
-    bench: _Workshop,
+    bench: Workshop,
     folds: Sequence[Fold],
     symbols: Sequence[str | None],
     share: float,
@@ -195,123 +192,14 @@ def _cuts(
 ) -> Iterator[tuple[Fold, str | None, Cut]]:
     """Yield what there is to learn from and to forecast; report when the caller comes back."""
     lines = {symbol: Timeline.of(bench.rows, symbol) for symbol in symbols}
-    learner, params = bench.made_of["learner"], bench.made_of["params"]
-    stops = bool(params.get("early_stopping") or params.get("calibrate"))
-    total = len(folds) * len(symbols)
+    learner, total = bench.made_of["learner"], len(folds) * len(symbols)
     for done, (fold, symbol) in enumerate((f, s) for f in folds for s in symbols):
-        cut = lines[symbol].cut(fold, share=share, stops=stops, gate=gate)
-        if len(cut.test) and len(cut.fit) > bench.rows.X.width:
+        cut = lines[symbol].cut(fold, share=share, stops=bench.stops, gate=gate)
+        if len(cut.test) and bench.enough(cut):
             yield fold, symbol, cut
         if progress is not None:
             name = f"{learner}, fold {fold.name}" + (f", {symbol}" if symbol else "")
             progress(done + 1, total, name)
-
-
-@dataclass(slots=True)
-class _Workshop:
-    """Where models come from: each is loaded when made of the same, else trained and stored."""
-
-    rows: Rows
-    module: contract.Learner
-    made_of: dict[str, Any]
-    weigh: Callable[[pl.DataFrame], np.ndarray] | None
-    continue_rounds: int = 0
-    base: shelves.Shelf | None = None
-    grown: shelves.Shelf | None = None
-
-    def furnish(
-        self,
-        folder: Path | None,
-        continue_rounds: int,
-        *,
-        models: int,
-        only: range | None,
-        own: Path | None,
-    ) -> None:
-        """Put up shelves, if models are to be stored and can be."""
-        self.continue_rounds = continue_rounds if self.module.CONTINUES else 0
-        if folder is None or self.module.FILE is None:
-            return
-        self.base = shelves.shelf(folder, own, models=models, only=only)
-        self.grown = shelves.shelf(
-            folder, own, models=models, only=only, continued=self.continue_rounds
-        )
-
-    def close(self) -> None:
-        """Bring all models to the disk."""
-        for shelf in (self.base, self.grown):
-            if shelf is not None:
-                shelf.close()
-
-    def model(self, fold: Fold, symbol: str | None, cut: Cut) -> contract.Model:
-        """Return the fold's model, with rounds added where that is asked for."""
-        X, y = self.rows.lesson(cut.fit)
-        early = self.rows.lesson(cut.early) if len(cut.early) else None
-        weight = self._weight(cut.fit)
-        card = self._card(fold, symbol, cut) | {"data": _fingerprint(X, y, early, weight)}
-
-        def fit(**more: Any) -> contract.Model:
-            usual = {"params": self.made_of["params"], "seed": self.made_of["seed"]}
-            return self.module.fit(X, y, weight=weight, **(usual | more))
-
-        base = _made(self.base, fold, symbol, card, lambda: fit(early=early))
-        if not self.continue_rounds:
-            return base
-        card |= {"continued": {"from": base.id, "rounds": self.continue_rounds}}
-        longer = {**self.made_of["params"], "rounds": self.continue_rounds}
-        return _made(self.grown, fold, symbol, card, lambda: fit(params=longer, start_from=base))
-
-    def _card(self, fold: Fold, symbol: str | None, cut: Cut) -> dict[str, Any]:
-        card = self.made_of | {
-            "fold": {
-                "name": fold.name,
-                "train_start": f"{fold.train_start:%Y-%m-%dT%H:%M:%SZ}",
-                "train_end": f"{fold.train_end:%Y-%m-%dT%H:%M:%SZ}",
-            },
-            "symbol": symbol,
-            "rows": len(cut.fit),
-            "early_rows": len(cut.early),
-        }
-        return card | ({"payoff": self.rows.payoff(cut.fit)} if self.module.CLASSES else {})
-
-    def _weight(self, rows: np.ndarray) -> np.ndarray | None:
-        if self.weigh is None:
-            return None
-        weight = np.asarray(self.weigh(self.rows.past(rows)), dtype=np.float64)
-        if weight.shape != rows.shape or not (np.isfinite(weight) & (weight > 0)).all():
-            raise UserError(
-                "models: weigh must give one finite number above zero for each of the "
-                f"{len(rows)} training rows, found shape {weight.shape} and least {weight.min()}."
-            )
-        return weight
-
-
-def _made(
-    shelf: shelves.Shelf | None,
-    fold: Fold,
-    symbol: str | None,
-    card: dict[str, Any],
-    fit: Callable[[], contract.Model],
-) -> contract.Model:
-    known = shelf.find(fold, symbol, card) if shelf is not None else None
-    if known is not None:
-        return known
-    fitted = fit()
-    model = contract.Model({**fitted.card, **card}, fitted.core)
-    if shelf is not None:
-        shelf.keep(fold, symbol, model)
-    return model
-
-
-def _fingerprint(
-    X: pl.DataFrame,
-    y: np.ndarray,
-    early: tuple[pl.DataFrame, np.ndarray] | None,
-    weight: np.ndarray | None,
-) -> str:
-    """Return the fingerprint of all numbers that a fit looks at."""
-    late = (None, None) if early is None else (early[0].to_numpy(), early[1])
-    return contract.fingerprint(X.to_numpy(), y, *late, weight)
 
 
 @dataclass(slots=True)
@@ -335,7 +223,7 @@ class _Found:
         order, scale = np.argsort(rows, kind="stable"), self.of.scale[rows]
         whose = np.repeat(np.arange(len(self.rows)), [len(part) for part in self.rows])[order]
         said = {name: np.concatenate([part[name] for part in self.said]) for name in self.said[0]}
-        scaled = {k: v if k in schema.CLASSES else v * scale for k, v in said.items()}
+        scaled = in_returns(said, scale)
         names = pl.DataFrame(self.names, schema=["fold", "model"], orient="row")
         table = pl.concat(
             [

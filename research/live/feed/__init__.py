@@ -1,0 +1,125 @@
+"""Where closed bars come from: Binance, Bybit, or stored ones; all behind one interface.
+
+A feed hands out one `Moment` for each close, in order, once. What the streams do not bring by a
+deadline is asked for by REST; nothing is made up, and a bar that has not closed never gets in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from research.errors import UserError, nearest
+from research.live.clock import Clock
+from research.live.feed.assembly import Note
+from research.live.feed.limits import Limits
+from research.live.moments import Moment
+from research.live.net import Network
+
+if TYPE_CHECKING:
+    import polars as pl
+
+VENUES = ("binance", "bybit", "replay")
+__all__ = ["VENUES", "Feed", "Limits", "open"]
+
+
+class Feed(Protocol):
+    """Closed bars of one venue."""
+
+    async def history(self, start_us: int, end_us: int) -> pl.DataFrame:
+        """Return the closed bars with ``start_us < time <= end_us`` as `schema.BARS`."""
+
+    def moments(self, after_us: int) -> AsyncIterator[Moment]:
+        """Yield each close after `after_us`, in order, once: missed ones first, then live."""
+
+    def health(self) -> list[dict[str, Any]]:
+        """Return for each stream name, state, last_us, messages, reconnects, skew_us and more."""
+
+    async def close(self) -> None:
+        """End all connections and tasks."""
+
+
+def open(
+    venue: str,
+    network: Network,
+    clock: Clock,
+    symbols: list[str],
+    interval_us: int,
+    *,
+    note: Note,
+    deadline_us: int = 2_000_000,
+    stale_us: int = 65_000_000,
+    bars: pl.DataFrame | Path | None = None,
+    prints: bool = False,
+    limits: Limits | None = None,
+) -> Feed:
+    """Return a feed; connections begin with the first call that needs them.
+
+    Parameters
+    ----------
+    venue : str
+        ``binance`` (USD-M), ``bybit`` (linear) or ``replay``.
+    network : Network
+        How the venue is reached; it stays open when the feed is closed.
+    clock : Clock
+        Market time.
+    symbols : list of str
+        As the venue writes them.
+    interval_us : int
+        Length of a bar, microseconds.
+    note : callable
+        ``note(kind, body)`` for what happens beside bars: ``revision`` (both versions and which
+        was acted on), ``gap``, ``reconnect``, ``stale``, ``rejected``, ``backfill``, ``alarm``,
+        ``mismatch``.
+    deadline_us : int
+        After a close, market microseconds, when a bar that has not come is asked for by REST.
+    stale_us : int
+        Silence of a stream, market microseconds, that is an alarm.
+    bars : pl.DataFrame or Path, optional
+        What ``replay`` plays.
+    prints : bool
+        Whether aggregate trades are streamed too and klines checked against them; Binance alone.
+    limits : Limits, optional
+        In real seconds.
+
+    Raises
+    ------
+    UserError
+        If the venue is unknown or has no bars of that length.
+
+    Examples
+    --------
+    >>> from research.live.clock import WallClock
+    >>> open("binanse", Network(), WallClock(), ["A"], 60_000_000, note=print)
+    Traceback (most recent call last):
+    research.errors.UserError: live.feed must be binance, bybit, replay, found 'binanse'. Did...
+    """
+    if venue not in VENUES:
+        known = nearest(venue, list(VENUES))
+        raise UserError(f"live.feed must be {', '.join(VENUES)}, found {venue!r}.{known}")
+    if venue == "replay":
+        from research.live.feed.replay import ReplayFeed
+
+        if bars is None:
+            raise UserError("live.feed replay: needs stored bars to play. Name their table.")
+        return ReplayFeed(bars, clock, symbols, interval_us)
+    from research.live.feed.binance import Binance
+    from research.live.feed.bybit import Bybit
+    from research.live.feed.venue_feed import VenueFeed
+
+    if venue == "binance":
+        source: Binance | Bybit = Binance(symbols, interval_us, prints=prints)
+    else:
+        source = Bybit(symbols, interval_us)
+    return VenueFeed(
+        source,
+        network,
+        clock,
+        symbols,
+        interval_us,
+        deadline_us=deadline_us,
+        stale_us=stale_us,
+        note=note,
+        limits=limits or Limits(),
+    )
