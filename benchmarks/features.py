@@ -136,7 +136,7 @@ def race(
     inputs: tuple[Any, Any],
     pairs: int,
 ) -> None:
-    """Print how many times faster `one` is than `other`: median and range over the pairs."""
+    """Print how many times faster `one` is than `other`: median and range, and best to best."""
     one(inputs[0]), other(inputs[1])  # load and touch everything once
     laps = [(measured(one, inputs[0]), measured(other, inputs[1])) for _ in range(pairs)]
     for i, kind in enumerate(("wall", "CPU")):
@@ -145,7 +145,8 @@ def race(
         print(
             f"{title:28} {kind:4} {statistics.median(mine):7.3f} s against "
             f"{statistics.median(theirs):7.3f} s: {statistics.median(ratios):6.2f}x "
-            f"({min(ratios):.2f} to {max(ratios):.2f}, {pairs} pairs)"
+            f"({min(ratios):.2f} to {max(ratios):.2f}, {pairs} pairs), "
+            f"best to best {min(theirs) / min(mine):.2f}x"
         )
 
 

@@ -3,7 +3,8 @@
 Aims: 52 columns at 2 M rows/s or more and 1.0x in wall time, equal results. Run
 ``python benchmarks/s4.py`` (about two minutes). The peer is what a careful user writes: TA-Lib for
 what it has, plain numpy for the rest, each intermediate computed once. Runs are interleaved in
-pairs, so that a busy machine is busy for both; the load is printed beside them.
+pairs, so that a busy machine is busy for both; the load is printed beside them, and each one's
+best lap against the other's, which others on the machine disturb least.
 """
 
 from __future__ import annotations

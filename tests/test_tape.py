@@ -163,6 +163,28 @@ def test_sizes_and_costs_of_the_study_reach_the_desk():
     assert tape.rules(made()).sizing == EQUAL
 
 
+def test_limits_of_the_study_reach_the_desk_and_stop_it():
+    found = tape.rules(made())
+    assert (found.daily_loss, found.drawdown) == (np.inf, np.inf)
+    options = {"risk.daily_loss": "3 %", "risk.drawdown": 0.2}
+    found = tape.rules(made(options))
+    assert (found.daily_loss, found.drawdown, found.on_limit, found.resume) == (0.03, 0.2, 2, 0)
+    options |= {"risk.on_limit": "reduce", "risk.resume": "next_day"}
+    found = tape.rules(made(options))
+    assert (found.on_limit, found.resume) == (1, 1)
+    chosen = made({"risk.daily_loss": "1 %", "costs.fee": "10 bps", "backtest.enter": 0.0})
+    source = bars(n=400)
+    laid, rule = tape.lay(chosen, source, forecasts(source)), tape.rules(chosen)
+    stored = tape.tables(laid, laid.play(rule, capital=1_000.0))
+    halted = stored["reasons"].filter(pl.col("reason") == "risk_halt")
+    met = stored["equity"].filter(pl.col("equity") <= 990)["time"][0]
+    assert halted["time"].min() == met
+    assert stored["trades"]["entry_time"].max() < met
+    assert stored["equity"]["equity"].min() > 970
+    free = laid.play(tape.rules(made({"costs.fee": "10 bps", "backtest.enter": 0.0})), capital=1e3)
+    assert free.equity[-1] < 970
+
+
 @pytest.mark.parametrize("rule", ["threshold", "quantile", "probability", "follow"])
 def test_a_spot_market_is_only_held_long(rule):
     options = {"data.market": "spot", "backtest.rule": rule}
@@ -215,6 +237,10 @@ def key(options=None, given=None):
         {"sizing.leverage": 2},
         {"sizing.maintenance": "1 %", "sizing.leverage": 2},
         {"data.market": "spot"},
+        {"risk.daily_loss": "3 %"},
+        {"risk.drawdown": "3 %"},
+        {"risk.drawdown": "3 %", "risk.resume": "next_day"},
+        {"risk.drawdown": "3 %", "risk.on_limit": "reduce"},
     ],
     ids=str,
 )

@@ -176,8 +176,13 @@ class Desk:
 
     @property
     def ordered(self) -> int:
-        """State that persons and guards ask for, whatever limits say."""
+        """State that persons and latching guards ask for, whatever limits say."""
         return int(self._book.purse[0].ordered)
+
+    @property
+    def degraded(self) -> int:
+        """State that a guard asks for while its cause lasts."""
+        return int(self._book.purse[0].degraded)
 
     def obey(self, control: Mapping[str, Any]) -> None:
         """Do what a ``control`` event says; see `obey`."""
@@ -332,9 +337,9 @@ def set_state(book: Book, state: int) -> None:
 
 
 def obey(book: Book, control: Mapping[str, Any]) -> None:
-    """Do what a ``control`` event says: what guards order comes and goes, a person's latches."""
-    if "ordered" in control:
-        account.command(book, control["ordered"])
+    """Do what a ``control`` event says: what is ``degraded`` comes and goes, all else latches."""
+    if "degraded" in control:
+        account.degrade(book, control["degraded"])
     else:
         set_state(book, control["state"])
 

@@ -13,6 +13,7 @@ import polars as pl
 from research import charges, models, pipeline, schema, signals, tape
 from research import features as feature_room
 from research.errors import UserError
+from research.features.newest import Newest
 from research.live.moments import Moment, Scored
 from research.live.rows import Window
 from research.study import Study
@@ -50,6 +51,7 @@ class Forecaster:
     def __init__(self, study: Study, bars: pl.DataFrame, champion: Models) -> None:
         self._study, self._set = study, pipeline.feature_set(study)
         self._window = Window(bars, back=reach(study) // _US, interval=study.data.interval // _US)
+        self._newest = _newest(self._set, study)
         self._bins = _trailing(study)
         self.champion, self.challenger = champion, Models()
         self.rows = pl.DataFrame()
@@ -84,12 +86,11 @@ class Forecaster:
         """Take in a moment and return its rows in the order of symbols."""
         begun = time.perf_counter_ns()
         self.push(moment)
-        bars = self._window.bars()
-        rows = self.rows = self._rows(bars, moment)
+        rows = self.rows = self._rows(moment)
         featured = time.perf_counter_ns()
         said, shadow = self._said(rows, self.champion), self._said(rows, self.challenger)
         told, bins = self._told(said, moment.time)
-        paid = self._paid(bars, moment)
+        paid = self._paid(moment)
         spans = (featured - begun, time.perf_counter_ns() - featured)
         self.took = dict(zip(("features", "forecast"), (span // 1000 for span in spans)))
         hashes, sigma = self._hashes(rows), _floats(rows["sigma"])
@@ -109,9 +110,22 @@ class Forecaster:
             for k, bar in enumerate(moment.bars)
         ]
 
-    def _rows(self, bars: pl.DataFrame, moment: Moment) -> pl.DataFrame:
-        found = feature_room.latest(bars, self._set, interval=self._study.data.interval)
-        return found.filter(pl.col("time") == pl.lit(moment.time).cast(schema.TIME))
+    def _rows(self, moment: Moment) -> pl.DataFrame:
+        """Features and sigma of the moment's bars, in their order."""
+        now = pl.lit(moment.time).cast(schema.TIME)
+        if self._newest is None:
+            bars, interval = self._window.bars(), self._study.data.interval
+            found = feature_room.latest(bars, self._set, interval=interval)
+            return found.filter(pl.col("time") == now)
+        names = [bar.symbol for bar in moment.bars]
+        rows = [self._newest.row(name, *self._window.arrays(name)) for name in names]
+        values = np.array([[*features, sigma] for features, sigma in rows])
+        columns = (
+            pl.Series(name, values[:, k], nan_to_null=True)
+            for k, name in enumerate([*self._set.names, "sigma"])
+        )
+        key = pl.DataFrame({"symbol": names}).with_columns(now.alias("time"))
+        return key.with_columns(columns)
 
     def _said(self, rows: pl.DataFrame, found: Models) -> pl.DataFrame:
         """Forecasts of the rows that have every feature, beside all rows."""
@@ -137,14 +151,14 @@ class Forecaster:
             return np.full(len(forecast), np.nan), bins
         return _floats(said.select(tape.told(self._study, said)).to_series()), bins
 
-    def _paid(self, bars: pl.DataFrame, moment: Moment) -> dict[str, list[float]]:
+    def _paid(self, moment: Moment) -> dict[str, list[float]]:
         """What a fill inside each of the moment's bars pays."""
         names = [bar.symbol for bar in moment.bars]
         hour = moment.bars[0].open_time // _HOUR
         if not self._study.costs.impact and self._hour == (hour, names):
             return self._charged  # only the hour matters then
         now = pl.col("time") == pl.lit(moment.time).cast(schema.TIME)
-        found = charges.columns(self._study, bars.filter(pl.col("symbol").is_in(names)))
+        found = charges.columns(self._study, self._window.bars(names))
         self._charged = found.filter(now).to_dict(as_series=False)
         self._hour = (hour, names)
         return self._charged
@@ -157,6 +171,11 @@ class Forecaster:
             else hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest()
             for row in np.ascontiguousarray(values)
         ]
+
+
+def _newest(chosen: feature_room.FeatureSet, study: Study) -> Newest | None:
+    """The quick way to a row, where the set looks at one symbol at a time."""
+    return None if chosen.cross else Newest(chosen, interval=study.data.interval)
 
 
 def _trailing(study: Study) -> signals.Trailing | None:

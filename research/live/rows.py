@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from research import schema
 from research.live.moments import Bar, Moment
 
 DAY_US = 86_400_000_000
+_COLUMNS = Bar._fields[1:11]
 _VALUES = Bar._fields[2:11]
+_NONE = {name: np.empty(0, np.int64 if name == "open_time" else np.float64) for name in _COLUMNS}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 
@@ -82,25 +85,52 @@ class Window:
 
     def __init__(self, bars: pl.DataFrame, *, back: int, interval: int) -> None:
         self._back, self._interval = back, interval
-        self._kept = {
-            symbol: rows
-            for (symbol,), rows in bars.select(*schema.BARS).group_by("symbol", maintain_order=True)
-        }
+        self._kept: dict[str, dict[str, np.ndarray]] = {}
+        for (symbol,), rows in bars.group_by("symbol", maintain_order=True):
+            opened = rows.select(pl.col("open_time").dt.epoch("us"), *_VALUES)
+            since = self._since(int(opened["open_time"][-1]) + interval)
+            near = opened.filter(pl.col("open_time") >= since)
+            floats = near.with_columns(pl.col(_VALUES).cast(pl.Float64).fill_null(float("nan")))
+            self._kept[str(symbol)] = {name: floats[name].to_numpy() for name in floats.columns}
+
+    def _since(self, time: int) -> int:
+        return (time - 1) // DAY_US * DAY_US - self._back
 
     def push(self, moment: Moment) -> None:
         """Take in the bars of a moment, and let go of those that nothing looks at any more."""
-        since = (moment.time - 1) // DAY_US * DAY_US - self._back
-        for (symbol,), row in table(moment.bars, self._interval).group_by("symbol"):
-            kept = self._kept.get(symbol)
-            rows = row if kept is None else pl.concat([kept, row])
-            opened = pl.col("open_time") >= pl.lit(since).cast(schema.TIME)
-            # trimmed once a day: what a window begins with must not move in between
-            stale = rows["open_time"].dt.epoch("us").item(0) < since
-            self._kept[symbol] = (rows.filter(opened) if stale else rows).rechunk()
+        since = self._since(moment.time)
+        for bar in moment.bars:
+            kept, new = self._kept.get(bar.symbol, {}), dict(zip(_COLUMNS, bar[1:11]))
+            # what a window begins with must not move within a day: trimmed when a new one begins
+            first = int(np.searchsorted(kept["open_time"], since)) if kept else 0
+            self._kept[bar.symbol] = {
+                name: np.append(
+                    kept[name][first:] if kept else _NONE[name],
+                    np.nan if value is None else value,
+                ).astype(_NONE[name].dtype, copy=False)
+                for name, value in new.items()
+            }
+
+    def arrays(self, symbol: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Return when a symbol's bars opened and closed, and their values; NaN is not known."""
+        columns = dict(self._kept[symbol])
+        opened = columns.pop("open_time")
+        return opened, opened + self._interval, columns
 
     def bars(self, symbols: Iterable[str] | None = None) -> pl.DataFrame:
-        """Return the bars kept, of some symbols or all, sorted by symbol and time."""
+        """Return the bars kept, of some symbols or all, as `schema.BARS`."""
         wanted = sorted(self._kept if symbols is None else set(symbols) & self._kept.keys())
         if not wanted:
             return pl.DataFrame(schema=schema.BARS)
-        return pl.concat([self._kept[symbol] for symbol in wanted])
+        return pl.concat([self._table(symbol) for symbol in wanted])
+
+    def _table(self, symbol: str) -> pl.DataFrame:
+        opened, closed, columns = self.arrays(symbol)
+        made = pl.DataFrame(
+            [
+                pl.Series("open_time", opened).cast(schema.TIME),
+                pl.Series("time", closed).cast(schema.TIME),
+                *(pl.Series(name, values, nan_to_null=True) for name, values in columns.items()),
+            ]
+        ).with_columns(pl.col("trades").cast(pl.Int64), symbol=pl.lit(symbol))
+        return made.select(*schema.BARS)

@@ -64,7 +64,6 @@ class Runner:
         self._notes: deque[dict[str, Any]] = deque()
         self._last, self._count, self._trades = prepared.last, 0, 0
         self._equity = prepared.desk.equity
-        self._person = prepared.desk.ordered
         self._taken: deque[int] = deque(maxlen=NEWEST)
         self._done = set() if prepared.state is None else prepared.state.commands
 
@@ -182,17 +181,19 @@ class Runner:
 
     def _guarded(self, now: int, rows: list[Scored]) -> list[tuple[str, dict[str, Any]]]:
         """Let the guards look; the strictest verdict sets the desk's state."""
-        found = self._guards.check(now, rows, health=self._feed.health())
-        wanted = max(self._person, found.state if found is not None else 0)
-        if wanted == self._p.desk.ordered:
-            return []
-        was, why = self._p.desk.control, "guards are content" if found is None else found.reason
-        self._p.desk.obey({"ordered": wanted})
-        return [self._said(was, why, "guard", ordered=wanted)]
+        found, desk = self._guards.check(now, rows, health=self._feed.health()), self._p.desk
+        events, was = [], desk.control
+        passing = found.state if found is not None and not found.latched else 0
+        why = "guards are content" if found is None else found.reason
+        if passing != desk.degraded:
+            desk.obey({"degraded": passing})
+            events.append(self._said(was, why, "guard", degraded=passing))
+        if found is not None and found.latched and found.state > desk.ordered:
+            events.append(self._set(found.state, why, "guard"))
+        return events
 
     def _set(self, state: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:
         was, self._p.desk.control = self._p.desk.control, state
-        self._person = self._p.desk.ordered
         return self._said(was, why, by, **more)
 
     def _said(self, was: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:

@@ -27,6 +27,13 @@ PURSE = np.dtype(
         ("funding", "f8"),
         ("traded", "f8"),
         ("ruined", "i8"),  # 1 since equity was not above 0; it stays so
+        ("peak", "f8"),  # highest equity, this and the next two where a limit is watched
+        ("day", "i8"),  # UTC day in hand, counted from 1970
+        ("day_start", "f8"),  # equity with which it began
+        ("limited", "i8"),  # state that a limit put the account in; only a limit writes it
+        ("ordered", "i8"),  # by a person or a guard, until taken back; the desk only reads it
+        ("degraded", "i8"),  # by a guard while a cause lasts, likewise
+        ("state", "i8"),  # in force, the gravest of the three
     ],
     align=True,
 )
@@ -128,13 +135,66 @@ def new_book(n_symbols: int, capital: float, overlap: int = 1) -> Book:
     >>> float(book.purse[0].cash), book.lots.position.tolist()
     (1000.0, [0.0, 0.0])
     """
-    book = Book(records(1, PURSE), records(n_symbols * overlap, LOT))
-    book.purse.cash = book.purse.equity = capital
-    book.lots.symbol = np.repeat(np.arange(n_symbols), overlap)
-    book.lots.order = -1
-    book.lots.seen = book.lots.rest = np.iinfo(np.int64).min // 2
-    book.lots.due = NEVER
-    return book
+    purse, lots = np.zeros(1, PURSE), np.zeros(n_symbols * overlap, LOT)
+    for name in ("cash", "equity", "peak", "day_start"):
+        purse[name] = capital
+    purse["day"] = -(10**6)  # before any
+    lots["symbol"] = np.repeat(np.arange(n_symbols), overlap)
+    lots["order"], lots["due"] = -1, NEVER
+    lots["seen"] = lots["rest"] = np.iinfo(np.int64).min // 2
+    return Book(purse.view(np.recarray), lots.view(np.recarray))  # by name it takes its time
+
+
+def command(book: Book, state: int) -> None:
+    """Put a desk in a state, as a person or a guard that latches: its next moment obeys.
+
+    What a limit has said stays said, and what a `degrade` asks for: 0 takes back commands alone.
+
+    >>> book = new_book(1, 1000.0)
+    >>> book.purse.limited = 1
+    >>> command(book, 2)
+    >>> int(book.purse[0].state)
+    2
+    >>> command(book, 0)
+    >>> int(book.purse[0].state)
+    1
+    """
+    book.purse.ordered = state
+    _take_effect(book)
+
+
+def degrade(book: Book, state: int) -> None:
+    """Put a desk in a state for as long as a cause lasts, and take it back with 0.
+
+    >>> book = new_book(1, 1000.0)
+    >>> degrade(book, 1)
+    >>> int(book.purse[0].state)
+    1
+    """
+    book.purse.degraded = state
+    _take_effect(book)
+
+
+def resume(book: Book) -> None:
+    """Let a desk trade again, as a person: limits are measured anew from its equity now.
+
+    A desk that is ruined stays so, one that is degraded is so until its cause has gone.
+
+    >>> book = new_book(1, 1000.0)
+    >>> book.purse.limited = book.purse.state = 2
+    >>> book.purse.equity = 900.0
+    >>> resume(book)
+    >>> int(book.purse[0].state), float(book.purse[0].peak)
+    (0, 900.0)
+    """
+    book.purse.limited = book.purse.ordered = 0
+    book.purse.peak = book.purse.day_start = book.purse.equity
+    _take_effect(book)
+
+
+def _take_effect(book: Book) -> None:
+    purse = book.purse[0]
+    book.purse.state = max(purse.limited, purse.ordered, purse.degraded)
 
 
 def new_venue(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from research.steps import compiled
 from research.trading.account import Fill, trade
-from research.trading.rules.words import ENTRY, HORIZON, Rules
+from research.trading.rules.words import ACTIVE, ENTRY, HORIZON, RISK_HALT, Rules
 from research.trading.sizing import quantity
 
 
@@ -98,14 +98,16 @@ def fill(
     """Fill the order that waits for `lot`; returns 1 if that ended a round trip.
 
     What is held is closed first, then the side wanted is opened. An order that finds no room (see
-    `sizing`), or less than the smallest order there is, opens nothing, and so does any order of a
-    ruined account.
+    `sizing`), or less than the smallest order there is, opens nothing, and so does any order of an
+    account that is ruined, or not active any more: halted while the order was on its way.
     """
     target, reason, done = lot.target, lot.order, 0
     lot.order = -1
     if lot.position != 0.0:
         done = close(purse, lot, row, reference, time, reason, charge, rules)
-    if target != 0 and not purse.ruined:
+    elif purse.state != ACTIVE and not purse.ruined:
+        lot.said = RISK_HALT
+    if target != 0 and purse.state == ACTIVE and not purse.ruined:
         if reason == HORIZON:  # one position's time is over, and another takes its place
             reason = ENTRY
         _open(purse, lots, lot, row, Fill(target, reference, 0.0, time, reason), charge, rules)

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 
 from research.steps import compiled
-from research.trading.account import NEVER
 from research.trading.fills import Bar
 from research.trading.journal import Bars
-from research.trading.risk import exit_inside
-from research.trading.rules.decide import decide
-from research.trading.rules.words import Rules, View
+from research.trading.risk import DAY, exit_inside, floor, watched
+from research.trading.rules.decide import calm, decide
+from research.trading.rules.words import ACTIVE, HOLD, NO_EDGE, Rules, View
 
 
 @compiled
@@ -27,9 +26,10 @@ def glide(
 ) -> tuple[int, int]:
     """Pass the bars from row `start` on in which nothing happens, and stop before one where it may.
 
-    Quiet is a bar without order, exit, funding, ruin, renewal or change of mind: it leaves a mark,
-    an equity and a reason. What it asks is asked of the same functions as in any bar, so that the
-    journal is the same to the bit; only the book is not taken up and laid down at each.
+    Quiet is a bar of an active account without order, exit, funding, new day, limit met, ruin,
+    renewal or change of mind: it leaves a mark, an equity and a reason. What it asks is asked of
+    the same functions as in any bar, so that the journal is the same to the bit; only the book is
+    not taken up and laid down at each, and no decision is asked for where a forecast is `calm`.
 
     Returns
     -------
@@ -44,27 +44,42 @@ def glide(
     exits = rules.stop < np.inf or rules.take < np.inf
     exits = exits or rules.liquid_long > 0.0 or rules.liquid_short < np.inf
     k, n, shift = start, len(times), t - start
-    hold = rules.hold if side != 0 and rules.hold > 0 else NEVER
+    if side != 0 and rules.hold > 0:
+        due = min(due, since + rules.hold)
+    low, high = calm(side, rules)
+    usual = NO_EDGE if side == 0 else HOLD
+    lowest, peak = 0.0, np.inf
+    if watched(rules):
+        lowest, peak = floor(purse, purse.peak, rules), purse.peak
+        due = min(due, (purse.day + 1) * DAY)  # a day's last bar is not quiet either
+    timed, resting = due <= times[n - 1], rest > times[start]
     for k in range(start, n):
-        time = times[k]
-        age = time - since
-        if due <= time or age >= hold:
+        if timed and due <= times[k]:
             break
         if side != 0 and exits:
-            bar = Bar(time, openings[k], opens[k], highs[k], lows[k], closes[k])
+            bar = Bar(times[k], openings[k], opens[k], highs[k], lows[k], closes[k])
             if exit_inside(lot, bar, rules)[0] >= 0:
                 break
         worth = cash + position * closes[k]
-        if not worth > 0.0:
+        if not worth > lowest:
             break
-        reason, target = decide(View(side, age, rest - time, forecasts[k], bins[k], 0), rules)
-        if target != side:
-            break
+        reason = usual
+        if (resting and rest > times[k]) or not low < forecasts[k] < high:
+            time = times[k]
+            view = View(side, time - since, rest - time, forecasts[k], bins[k], ACTIVE)
+            reason, target = decide(view, rules)
+            if target != side:
+                break
         reasons[k], positions[k], equities[k + shift] = reason, position, worth
+        if worth > peak:
+            peak = worth
+            lowest = floor(purse, peak, rules)
     else:
         k = n
     t = k + shift
     if k > start:
         lot.mark, lot.seen, lot.said = closes[k - 1], times[k - 1], -1
         purse.equity = equities[t - 1]
+        if peak < np.inf:
+            purse.peak = peak
     return k, t

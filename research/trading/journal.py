@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from research.steps import compiled
-from research.trading.account import TRADE, records
+from research.trading.account import TRADE
 
 CHUNK = 16_384
 """Trades and flows that a scan may write before it hands them back."""
@@ -146,12 +146,9 @@ class Journal(NamedTuple):
 def new_journal(n_events: int, n_times: int, n_lots: int) -> Journal:
     """Return an empty journal for so many events, moments and positions at once."""
     reasons, positions = np.full(n_events, -1, np.int8), np.empty(n_events)
-    return Journal(reasons, positions, np.empty(n_times), *room(n_lots))
-
-
-def room(n_lots: int) -> tuple[np.recarray, np.recarray]:
-    """Return fresh room for trades and flows."""
-    return records(2 * n_lots + CHUNK, TRADE), records(1 + CHUNK, FLOW)
+    trades, flows = np.empty(2 * n_lots + CHUNK, TRADE), np.empty(1 + CHUNK, FLOW)
+    room = trades.view(np.recarray), flows.view(np.recarray)
+    return Journal(reasons, positions, np.empty(n_times), *room)
 
 
 @compiled

@@ -2,8 +2,9 @@
 
 Within one `time`: orders that have arrived are filled, in symbol order; then liquidations, stops
 and takes inside the bars; then marks to the closes and funding; then, at one equity for all,
-decisions in symbol order. A bar without volume fills nothing, neither order nor stop. An account
-whose equity is not above zero at a close is ruined: it leaves what it holds and trades no more.
+the account's limits and decisions in symbol order. A bar without volume fills nothing, neither
+order nor stop. An account whose equity is not above zero at a close is ruined: it leaves what it
+holds and trades no more.
 """
 
 from typing import Any
@@ -23,10 +24,10 @@ from research.trading.account import (
 )
 from research.trading.fills import Bar, Charge, close, fill, meet
 from research.trading.glide import glide
-from research.trading.journal import Bars, Journal, Result, Trades, new_journal, room
+from research.trading.journal import Bars, Journal, Result, Trades, new_journal
 from research.trading.orders import Close, Scale, choose, order, side_by_side
-from research.trading.risk import exit_inside
-from research.trading.rules.words import END, WAITING, Rules
+from research.trading.risk import exit_inside, judge
+from research.trading.rules.words import ACTIVE, END, WAITING, Rules
 
 
 @compiled
@@ -64,7 +65,7 @@ def scan(
     room = len(trades) - 2 * len(lots)
     look_up(lots, venue)
     while start < n and count <= room and flow < len(flows):
-        if len(lots) == 1 and lots[0].order < 0 and not purse.ruined:
+        if len(lots) == 1 and lots[0].order < 0 and purse.state == ACTIVE and not purse.ruined:
             start, t = glide(purse, lots[0], bars, rules, reasons, positions, equities, start, t)
             if start == n:
                 break
@@ -97,10 +98,10 @@ def scan(
                 lot.mark, lot.seen = closes[k], time
                 fund(purse, lot, time, venue)
                 positions[k] = lot.position if lane == 0 else positions[k] + lot.position
-        purse.equity = equities[t] = equity(purse, lots)
-        purse.ruined |= not purse.equity > 0.0
+        equities[t] = equity(purse, lots)
+        state = judge(purse, lots, openings[start], equities[t], rules)
         for k in range(start, stop):
-            known = Close(time, forecasts[k], bins[k], purse.equity, purse.ruined)
+            known = Close(time, forecasts[k], bins[k], purse.equity, state)
             if lanes > 1:
                 scale = Scale(sigmas[k], closes[k], steps[symbols[k]])
                 reasons[k] = side_by_side(lots, symbols[k] * lanes, known, scale, rules)
@@ -243,12 +244,17 @@ def run(
     start = t = 0
     while start < n:
         start, t, count, flow = scan(book, bars, rules, asked, journal, start, t)
-        parts.append((journal.trades[:count], journal.flows[:flow]))
-        journal = Journal(*journal[:3], *room(lots))
+        parts.append((journal.trades[:count].copy(), journal.flows[:flow].copy()))
     parts.append(_finish(book, bars, rules, asked, journal))
-    rows, flows = (np.concatenate(chunks) for chunks in zip(*parts))
+    rows, flows = (_joined(chunks) for chunks in zip(*parts))
     trades = Trades(*(np.ascontiguousarray(rows[name]) for name in Trades._fields))
     return Result(float(capital), *journal[:3], trades, flows, bars)
+
+
+def _joined(chunks: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Put records behind one another; numpy takes its time for that, so not where one is all."""
+    filled = [chunk for chunk in chunks if len(chunk)] or [chunks[0]]
+    return (np.concatenate(filled) if len(filled) > 1 else filled[0]).view(np.ndarray)
 
 
 def _finish(
@@ -281,29 +287,39 @@ def _checked(bars: Bars, n_symbols: int, capital: float) -> int:
         raise UserError(f"backtest: columns must be of one length, found {lengths}.")
     if not 0 < capital < np.inf:
         raise UserError(f"backtest: capital must be above 0, found {capital}.")
-    n_times, row = _count_times(bars.time, bars.symbol, n_symbols)
-    if row >= 0 and not 0 <= bars.symbol[row] < n_symbols:
-        raise UserError(
-            f"backtest: symbols must be from 0 to {n_symbols - 1}, found {bars.symbol[row]} "
-            f"in row {row}."
-        )
-    if row >= 0:
-        raise UserError(
-            f"backtest: rows must be sorted by (time, symbol) without repeats, row {row} is not: "
-            f"symbol {bars.symbol[row]} at {bars.time[row]} us. Use sort('time', 'symbol')."
-        )
+    n_times = _count_times(bars.time, bars.symbol, n_symbols)
+    if n_times < 0:
+        _complain(bars.time, bars.symbol, n_symbols)
     return n_times
 
 
 @compiled
-def _count_times(time: np.ndarray, symbol: np.ndarray, n_symbols: int) -> tuple[int, int]:
-    """Count the distinct times; the second number is the first bad row, or -1."""
-    count = 0
-    for k in range(len(time)):
-        new = k == 0 or time[k] > time[k - 1]
-        count += new
-        if symbol[k] < 0 or symbol[k] >= n_symbols:
-            return count, k
-        if not new and (time[k] < time[k - 1] or symbol[k] <= symbol[k - 1]):
-            return count, k
-    return count, -1
+def _count_times(time: np.ndarray, symbol: np.ndarray, n_symbols: int) -> int:
+    """Count the distinct times; -1 where a row is bad. Without a way out: that runs in SIMD."""
+    if len(time) == 0:
+        return 0
+    count, bad = 1, (symbol[0] < 0) | (symbol[0] >= n_symbols)
+    before, after, former, latter = time[:-1], time[1:], symbol[:-1], symbol[1:]
+    for k in range(len(after)):
+        later = after[k] > before[k]
+        count += later
+        bad |= (latter[k] < 0) | (latter[k] >= n_symbols)
+        bad |= (not later) & ((after[k] < before[k]) | (latter[k] <= former[k]))
+    return -1 if bad else count
+
+
+def _complain(time: np.ndarray, symbol: np.ndarray, n_symbols: int) -> None:
+    """Say what is wrong with the first bad row."""
+    unknown, early = (symbol < 0) | (symbol >= n_symbols), np.zeros(len(time), bool)
+    same = time[1:] == time[:-1]
+    early[1:] = (time[1:] < time[:-1]) | (same & (symbol[1:] <= symbol[:-1]))
+    row = int(np.argmax(unknown | early))
+    if unknown[row]:
+        raise UserError(
+            f"backtest: symbols must be from 0 to {n_symbols - 1}, found {symbol[row]} "
+            f"in row {row}."
+        )
+    raise UserError(
+        f"backtest: rows must be sorted by (time, symbol) without repeats, row {row} is not: "
+        f"symbol {symbol[row]} at {time[row]} us. Use sort('time', 'symbol')."
+    )

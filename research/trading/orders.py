@@ -2,9 +2,9 @@
 
 One symbol and close, one reason. Where a symbol has several positions side by side, it is the
 first of these that holds: `entry`, if one is ordered; the reason of the first position that is
-left, inside the bar or by an order; `waiting`, if an order is on its way; `full` or `too_small`,
-if an entry was refused; `hold` (or `stale_data`, where the forecast is not known), if one is held;
-else why there is no entry.
+left, inside the bar or by an order; `waiting`, if an order is on its way; `full`, `too_small` or
+`risk_halt`, if an entry was refused; `hold` (or `stale_data`, where the forecast is not known), if
+one is held; else why there is no entry.
 """
 
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from research.trading.rules.words import (
     HOLD,
     HORIZON,
     NO_EDGE,
+    RISK_HALT,
     STALE_DATA,
     TOO_SMALL,
     VOLATILITY,
@@ -34,7 +35,8 @@ class Close(NamedTuple):
     forecast: float
     bin: int
     equity: float
-    ruined: int
+    state: int
+    """Of the account, see `View`."""
 
 
 class Scale(NamedTuple):
@@ -56,7 +58,7 @@ def choose(lot: Any, close: Close, rules: Rules) -> tuple[int, int, int]:
     if lot.said >= 0:
         return side, lot.said, side
     age, rest = close.time - lot.since, lot.rest - close.time
-    view = View(side, age, rest, close.forecast, close.bin, close.ruined)
+    view = View(side, age, rest, close.forecast, close.bin, close.state)
     reason, target = decide(view, rules)
     if reason == HOLD and 0 < rules.hold <= age:
         lot.since = close.time
@@ -143,8 +145,9 @@ def side_by_side(lots: Any, first: int, close: Close, scale: Scale, rules: Rules
                 left, leaves = reason if left < 0 else left, True
                 place = i if place < 0 and reason == HORIZON else place
     place = place if place >= 0 else empty
-    reason, target = decide(View(0, 0, rest, close.forecast, close.bin, close.ruined), rules)
-    if target != 0 and place >= 0 and not (leaves and rules.cooldown > 0):
+    reason, target = decide(View(0, 0, rest, close.forecast, close.bin, close.state), rules)
+    free = place >= 0 and not (leaves and rules.cooldown > 0)
+    if target != 0 and free:
         lot = lots[place]
         notional, refused = ask(lots, lot, target, close, scale, rules)
         if refused < 0:
@@ -157,4 +160,6 @@ def side_by_side(lots: Any, first: int, close: Close, scale: Scale, rules: Rules
         return left
     if waits:
         return WAITING
-    return held if held >= 0 and reason != FULL and reason != TOO_SMALL else reason
+    if held < 0 or reason in (FULL, TOO_SMALL) or (reason == RISK_HALT and free):
+        return reason
+    return held

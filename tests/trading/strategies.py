@@ -10,6 +10,7 @@ from research.trading.rules import (
     with_costs,
     with_exits,
     with_limits,
+    with_risk,
     with_sizing,
 )
 
@@ -80,10 +81,22 @@ def terms(rng, made):
         leverage=float(rng.choice([0.5, 1.0, 3.0, 20.0])),
         maintenance=None if rng.random() < 0.3 else 0.004,
     )
+    made = limited(rng, made)
     return with_costs(
         made,
         fee=0.0007,
         slippage=float(rng.choice([0.0, 0.0003])),
         latency=int(rng.choice([0, 0, 20_000_000, US, 2 * US + 45_000_000])) * MINUTE / US,
         min_notional=float(rng.choice([0.0, 5.0, 900.0])),
+    )
+
+
+def limited(rng, made):
+    """Any limits of the account, or none."""
+    return with_risk(
+        made,
+        daily_loss=(None, 0.003, 0.02, 0.2)[rng.integers(4)],
+        drawdown=(None, 0.005, 0.03, 0.3)[rng.integers(4)],
+        on_limit=("reduce", "halt")[rng.integers(2)],
+        resume=("manual", "next_day")[rng.integers(2)],
     )

@@ -2,11 +2,14 @@ import math
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from research.errors import UserError
 from research.trading.rules import (
     REASONS,
     View,
+    calm,
     decide,
     follow,
     probability,
@@ -19,9 +22,11 @@ from research.trading.rules import (
     with_sizing,
 )
 
+from .strategies import any_rule
+
 MINUTE = timedelta(minutes=1)
 US = 60_000_000
-FLAT = View(side=0, age=0, rest=0, forecast=0.0, bin=0, ruined=0)
+FLAT = View(side=0, age=0, rest=0, forecast=0.0, bin=0, state=0)
 LONG = FLAT._replace(side=1, age=5 * US)
 SHORT = FLAT._replace(side=-1, age=5 * US)
 
@@ -89,8 +94,19 @@ ENTER = threshold(enter=0.001, leave=0.0005, interval=MINUTE)
         (FLAT._replace(forecast=0.002, rest=1), ENTER, ("resting", 0)),
         (FLAT._replace(forecast=-0.002), ENTER._replace(short=False), ("no_edge", 0)),
         (FLAT._replace(forecast=0.002), ENTER._replace(long=False), ("no_edge", 0)),
-        (FLAT._replace(forecast=0.002, ruined=1), ENTER, ("risk_halt", 0)),
-        (LONG._replace(ruined=1), ENTER, ("risk_halt", 0)),
+        (FLAT._replace(forecast=0.002, state=3), ENTER, ("risk_halt", 0)),
+        (LONG._replace(state=3), ENTER, ("risk_halt", 0)),
+        (FLAT._replace(forecast=0.002, state=1), ENTER, ("risk_halt", 0)),
+        (FLAT._replace(forecast=0.002, state=2), ENTER, ("risk_halt", 0)),
+        (FLAT._replace(forecast=0.002, state=2, rest=1), ENTER, ("resting", 0)),
+        (FLAT._replace(state=2), ENTER, ("no_edge", 0)),
+        (LONG._replace(state=1), ENTER, ("hold", 1)),
+        (LONG._replace(forecast=math.nan, state=1), ENTER, ("stale_data", 1)),
+        (LONG._replace(forecast=-0.002, state=1), ENTER, ("reversal", 0)),
+        (LONG._replace(state=2), ENTER, ("risk_halt", 0)),
+        (LONG._replace(forecast=math.nan, state=2), ENTER, ("risk_halt", 0)),
+        (LONG._replace(forecast=-0.002, state=2), ENTER, ("reversal", 0)),
+        (LONG._replace(state=2), ENTER._replace(hold=5 * US), ("horizon", 0)),
         (LONG, ENTER, ("hold", 1)),
         (LONG._replace(forecast=-0.0005), ENTER, ("hold", 1)),
         (LONG._replace(forecast=-0.0006), ENTER, ("reversal", 0)),
@@ -236,3 +252,32 @@ def test_a_wrong_word_or_number_is_one_clear_line(make, message):
     with pytest.raises(UserError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    side=st.sampled_from([-1, 0, 1]),
+    shares=st.lists(st.floats(0, 1, exclude_min=True, exclude_max=True), min_size=5, max_size=5),
+)
+def test_between_the_calm_forecasts_nothing_is_decided(seed, side, shares):
+    rules = any_rule(seed)
+    if side and not (rules.long if side > 0 else rules.short):
+        return
+    low, high = calm(side, rules)
+    bottom, top = max(low, -1.0), min(high, 1.0)
+    told = (("no_edge", "hold")[side != 0], side)
+    for share in shares:
+        forecast = bottom + share * (top - bottom)
+        if low < forecast < high:
+            assert reason(View(side, rules.hold - 1, 0, forecast, 3, 0), rules) == told
+
+
+def test_forecasts_are_calm_up_to_the_threshold():
+    assert calm(0, ENTER) == (-0.001, 0.001)
+    assert calm(0, ENTER._replace(short=False)) == (-math.inf, 0.001)
+    assert calm(1, ENTER) == (-0.0005, math.inf)
+    assert calm(-1, ENTER) == (-math.inf, 0.0005)
+    assert calm(-1, follow(interval=MINUTE)) == (-math.inf, 0.0)
+    low, high = calm(0, quantile(10, interval=MINUTE))
+    assert low > high

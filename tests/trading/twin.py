@@ -8,6 +8,7 @@ import math
 EPS = 1e-6
 KINDS = ("threshold", "quantile", "probability", "follow")
 SIZES = ("equal", "fraction", "volatility", "kelly")
+DAY = 86_400_000_000
 
 
 class Twin:
@@ -19,10 +20,17 @@ class Twin:
         self.held, self.orders, self.rest, self.mark = {}, {}, {}, {}
         self.funded = dict.fromkeys(self.places, -1)
         self.ruined, self.trades = False, []
+        self.limited = self.asked = 0
+        self.worth = self.peak = self.began = capital
+        self.day = None
         self.due = [
             list(zip(venue.moment[a:b].tolist(), venue.rate[a:b].tolist()))
             for a, b in zip(venue.first[:-1], venue.first[1:])
         ]
+
+    @property
+    def state(self):
+        return max(self.limited, self.asked)
 
     def equity(self):
         return self.cash + sum(p["q"] * self.mark[place] for place, p in self.held.items())
@@ -193,7 +201,9 @@ class Twin:
         self.fund(place, when)
         if place in self.held:
             self.leave(place, reference, when, o["why"], e)
-        if o["side"] and not self.ruined:
+        elif self.state and not self.ruined:
+            said[place] = "risk_halt"
+        if o["side"] and not self.ruined and not self.state:
             why = "entry" if o["why"] == "horizon" else o["why"]
             self.enter(place, o["side"], o["notional"], reference, when, why, e)
 
@@ -209,6 +219,31 @@ class Twin:
                 return word, begin if side * (begin - level) < 0 else level
         take = p["price"] * (1 + side * r.take)
         return ("take", take) if side * (best - take) >= 0 else (None, None)
+
+    def limits(self, opened, worth):
+        """Whether a limit is met at this close, and what follows for orders on their way."""
+        r, day = self.rules, opened // DAY
+        if not math.isinf(min(r.daily_loss, r.drawdown)):
+            if self.day is None or day > self.day:
+                self.day, self.began = day, self.worth
+                if self.limited and r.resume:
+                    self.limited, self.peak = 0, self.worth
+            self.peak = max(self.peak, worth)
+            floors = [0.0]
+            floors += [] if math.isinf(r.daily_loss) else [self.began * (1 - r.daily_loss)]
+            floors += [] if math.isinf(r.drawdown) else [self.peak * (1 - r.drawdown)]
+            if worth <= max(floors):
+                self.limited = r.on_limit
+        self.worth = worth
+
+    def withdraw(self, said):
+        for place, o in list(self.orders.items()):
+            if o["side"] and place in self.held:
+                o["side"] = 0
+            elif o["side"]:
+                del self.orders[place]
+                if said.get(place) == "waiting":
+                    said[place] = "risk_halt"
 
     def moment(self, time, events):
         """Events of one time, in symbol order; returns their reasons."""
@@ -231,7 +266,10 @@ class Twin:
             self.mark[place] = e["close"]
             self.fund(place, time)
         worth = self.equity()
+        self.limits(next(iter(events.values()))["opened"], worth)
         self.ruined = self.ruined or worth <= 0
+        if self.state:
+            self.withdraw(said)
         return {i: self.close(i, e, time, worth, said) for i, e in events.items()}
 
     def close(self, i, e, time, worth, said):
@@ -253,7 +291,7 @@ class Twin:
             return "resting"
         if not self.known(e):
             return "stale_data"
-        return self.wish(e) or "no_edge"
+        return ("risk_halt" if self.state else self.wish(e)) if self.wish(e) else "no_edge"
 
     def alone(self, place, e, time, worth, said):
         r, p = self.rules, self.held.get(place)
@@ -275,7 +313,7 @@ class Twin:
         }[self.kind]
         if against:
             asked = "no"
-            if wish == -side and not r.cooldown:
+            if wish == -side and not r.cooldown and not self.state:
                 asked = self.ask(place, wish, e, worth)
             if isinstance(asked, str):
                 return self.send(place, "reversal", 0, 0, time)
@@ -286,6 +324,8 @@ class Twin:
             return self.send(place, "no_edge" if known else "stale_data", 0, 0, time)
         if self.kind == "follow" and known and not wish:
             return self.send(place, "no_edge", 0, 0, time)
+        if self.state == 2:
+            return self.send(place, "risk_halt", 0, 0, time)
         if over and known:
             p["clock"] = time
         return "hold" if known else "stale_data"
@@ -301,20 +341,19 @@ class Twin:
                 exits += [said[place]] if said[place] != "waiting" else []
             elif p is None:
                 seats.append(place)
-            elif self.ruined or time - p["clock"] >= r.hold:
-                exits.append(
-                    self.send(place, "risk_halt" if self.ruined else "horizon", 0, 0, time)
-                )
+            elif self.ruined or self.state == 2 or time - p["clock"] >= r.hold:
+                late = time - p["clock"] >= r.hold and not self.ruined
+                exits.append(self.send(place, "horizon" if late else "risk_halt", 0, 0, time))
                 gone.append(place)
             else:
                 held = True
         assert set(told) <= set(exits)
         rest = any(self.rest.get(place, time) > time for place in places)
         side, seat = self.empty(rest, e), next(iter(gone + seats), None)
-        refusal = side
+        refusal, free = side, seat is not None and not (gone and r.cooldown)
         if isinstance(side, int):
             refusal = None
-            if seat is not None and not (gone and r.cooldown):
+            if free:
                 asked = self.ask(seat, side, e, worth)
                 if not isinstance(asked, str):
                     self.send(seat, "horizon" if seat in gone else "entry", side, asked, time)
@@ -324,15 +363,18 @@ class Twin:
             return exits[0]
         if "waiting" in [said.get(p) for p in places]:
             return "waiting"
-        if refusal in ("full", "too_small"):
+        if refusal in ("full", "too_small") or (refusal == "risk_halt" and free):
             return refusal
         if held:
-            return "risk_halt" if self.ruined else "hold" if self.known(e) else "stale_data"
+            return "hold" if self.known(e) else "stale_data"
         return refusal
 
 
-def play(arrays, n, rules, venue, capital, extra=None):
-    """Run the twin; returns reasons, positions, a table per time, trades."""
+def play(arrays, n, rules, venue, capital, extra=None, asked=None):
+    """Run the twin; returns reasons, positions, a table per time, trades.
+
+    `asked` are states that someone asks for, by the time of the first moment that knows of it.
+    """
     names = ("time", "symbol", "open", "high", "low", "close", "volume", "forecast", "bin")
     events = [dict(zip(names, (x.item() for x in row))) for row in zip(*arrays)]
     for k, e in enumerate(events):
@@ -343,16 +385,17 @@ def play(arrays, n, rules, venue, capital, extra=None):
     reasons, positions, curve = [], [], []
     for time in sorted({e["time"] for e in events}):
         now = {e["symbol"]: e for e in events if e["time"] == time}
+        twin.asked = (asked or {}).get(time, twin.asked)
         why = twin.moment(time, now)
         reasons += [why[i] for i in now]
         positions += [twin.position(i) for i in now]
         marked = twin.cash + sum(p["q"] * twin.mark[place] for place, p in twin.held.items())
-        curve.append({"time": time, "equity": marked, **twin.flow})
+        curve.append({"time": time, "equity": marked, "state": twin.state, **twin.flow})
     last = {e["symbol"]: k for k, e in enumerate(events)}
     for place in sorted(twin.held, key=lambda p: (-last[p[0]], p[1])):
         k = last[place[0]]
         twin.leave(place, twin.mark[place], events[k]["time"], "end", events[k])
         reasons[k], positions[k] = "end", 0.0
     if curve:
-        curve[-1] = {"time": events[-1]["time"], "equity": twin.equity(), **twin.flow}
+        curve[-1] |= {"equity": twin.equity(), **twin.flow}
     return reasons, positions, curve, twin.trades

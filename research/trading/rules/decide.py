@@ -4,8 +4,10 @@ import math
 
 from research.steps import compiled
 from research.trading.rules.words import (
+    ACTIVE,
     ENTRY,
     FOLLOW,
+    HALTED,
     HOLD,
     HORIZON,
     NO_EDGE,
@@ -14,6 +16,7 @@ from research.trading.rules.words import (
     RESTING,
     REVERSAL,
     RISK_HALT,
+    RUINED,
     STALE_DATA,
     THRESHOLD,
     Rules,
@@ -25,21 +28,43 @@ from research.trading.rules.words import (
 def decide(view: View, rules: Rules) -> tuple[int, int]:
     """Decide one position at one close: why, and the side wanted from the next open on.
 
-    The tests run in order of priority; the first reason that holds is the one.
+    The tests run in order of priority; the first reason that holds is the one. An account that is
+    not active opens nothing: an entry is refused, a position that would be turned is closed.
     """
-    if view.ruined:
+    if view.state == RUINED:
         return RISK_HALT, 0
     wish = signal(view.forecast, view.bin, rules)
     known = view.bin > 0 if rules.kind == QUANTILE else not math.isnan(view.forecast)
     if view.side != 0:
-        return _stay_or_leave(view, wish, known, rules)
+        reason, target = _stay_or_leave(view, wish, known, rules)
+        if target == view.side:
+            return (reason, target) if view.state < HALTED else (RISK_HALT, 0)
+        return reason, target if view.state == ACTIVE else 0
     if view.rest > 0:
         return RESTING, 0
     if not known:
         return STALE_DATA, 0
     if wish != 0:
-        return ENTRY, wish
+        return (ENTRY, wish) if view.state == ACTIVE else (RISK_HALT, 0)
     return NO_EDGE, 0
+
+
+@compiled
+def calm(side: int, rules: Rules) -> tuple[float, float]:
+    """Return two forecasts strictly between which nothing happens, so that none need `decide`.
+
+    There an active account stays on its side: flat, unless it rests, for `no_edge`; with a position
+    whose time is not over for `hold`. Beyond them it may, or may not.
+    """
+    if rules.kind == QUANTILE:
+        return math.inf, -math.inf
+    if side == 0:
+        low = -rules.enter if rules.short else -math.inf
+        return low, rules.enter if rules.long else math.inf
+    least = max(-rules.leave, 0.0) if rules.kind == FOLLOW else -rules.leave
+    if side > 0:
+        return least, math.inf
+    return -math.inf, -least
 
 
 @compiled

@@ -55,7 +55,7 @@ def threshold(
     >>> rules.enter, rules.leave, rules.long, rules.short
     (0.0008, 0.0, True, True)
     """
-    _word("side", side, SIDES)
+    word("side", side, SIDES)
     if not 0 <= enter < math.inf:
         raise UserError(f"threshold: enter must be 0 or above, found {enter}.")
     if not -enter <= leave < math.inf:
@@ -118,8 +118,8 @@ def quantile(
     >>> rules.q_long, rules.q_short
     (9, 2)
     """
-    _word("side", side, SIDES)
-    _word("form", form, FORMS)
+    word("side", side, SIDES)
+    word("form", form, FORMS)
     if bins < 2 or not 1 <= (1 if quantile is None else quantile) <= bins:
         raise UserError(
             f"quantile: must be a bin from 1 to {bins}, found {quantile} of {bins} bins."
@@ -178,7 +178,7 @@ def probability(*, enter: float, interval: timedelta, side: str = "auto") -> Rul
     >>> rules.enter, rules.long, rules.short
     (0.5, True, False)
     """
-    _word("side", side, SIDES)
+    word("side", side, SIDES)
     if not 0 < enter <= 1:
         raise UserError(f"probability: enter must be above 0 and at most 1, found {enter}.")
     return Rules(
@@ -217,7 +217,7 @@ def follow(*, interval: timedelta, side: str = "auto") -> Rules:
     >>> follow(interval=timedelta(minutes=1)).enter
     0.0
     """
-    _word("side", side, SIDES)
+    word("side", side, SIDES)
     return Rules(
         kind=FOLLOW,
         interval=microseconds("interval", interval, least=1),
@@ -226,10 +226,11 @@ def follow(*, interval: timedelta, side: str = "auto") -> Rules:
     )
 
 
-def _word(name: str, word: str, known: tuple[str, ...]) -> None:
-    if word not in known:
+def word(name: str, found: str, known: tuple[str, ...]) -> None:
+    """Say so if `found` is none of the words that `name` can be."""
+    if found not in known:
         raise UserError(
-            f"{name} {word!r}: expected one of {', '.join(known)}.{nearest(word, list(known))}"
+            f"{name} {found!r}: expected one of {', '.join(known)}.{nearest(found, list(known))}"
         )
 
 

@@ -4,13 +4,15 @@ import math
 from datetime import timedelta
 
 from research.errors import UserError
-from research.trading.rules.kinds import microseconds
+from research.trading.rules.kinds import microseconds, word
 from research.trading.rules.words import (
     EQUAL,
     FRACTION,
     KELLY,
+    ON_LIMIT,
     PROBABILITY,
     QUANTILE,
+    RESUME,
     VOLATILITY,
     Rules,
 )
@@ -169,6 +171,62 @@ def with_limits(rules: Rules, *, overlap: int = 1, max_positions: int | None = N
             "'quantile' or 'probability' with a hold; with any other rule overlap must be 1."
         )
     return rules._replace(overlap=int(overlap), max_positions=int(max_positions or 0))
+
+
+def with_risk(
+    rules: Rules,
+    *,
+    daily_loss: float | None = None,
+    drawdown: float | None = None,
+    on_limit: str = "halt",
+    resume: str = "manual",
+) -> Rules:
+    """Return `rules` with limits to what the whole account may lose, judged at each close.
+
+    Parameters
+    ----------
+    rules : Rules
+        Of any kind.
+    daily_loss : float, optional
+        Loss since the UTC day began, as a fraction of the equity that it began with.
+    drawdown : float, optional
+        Loss from the highest equity so far, as a fraction of it.
+    on_limit : {"halt", "reduce"}
+        ``reduce``: no position is opened or turned, exits go on as ever. ``halt``: what is held is
+        left at the next open, too (reason `risk_halt`). In both an entry that is refused has the
+        reason `risk_halt`, and orders on their way open nothing.
+    resume : {"manual", "next_day"}
+        How long that holds: for good (live, until a person resumes), or until the next UTC day.
+
+    Returns
+    -------
+    Rules
+
+    Raises
+    ------
+    UserError
+        If a limit is not above 0 and below 1, or a word is unknown.
+
+    Examples
+    --------
+    >>> from research.trading.rules import threshold
+    >>> rules = threshold(enter=0.0008, interval=timedelta(minutes=1))
+    >>> with_risk(rules, daily_loss=0.03).daily_loss
+    0.03
+    """
+    for name, limit in (("daily_loss", daily_loss), ("drawdown", drawdown)):
+        if limit is not None and not 0 < limit < 1:
+            raise UserError(
+                f"{name}: must be above 0 and below 1, found {limit}. Leave it out for none."
+            )
+    word("on_limit", on_limit, tuple(ON_LIMIT))
+    word("resume", resume, tuple(RESUME))
+    return rules._replace(
+        daily_loss=math.inf if daily_loss is None else float(daily_loss),
+        drawdown=math.inf if drawdown is None else float(drawdown),
+        on_limit=ON_LIMIT[on_limit],
+        resume=RESUME[resume],
+    )
 
 
 def with_sizing(

@@ -46,6 +46,15 @@ REASONS = (
     LIQUIDATION,
 ) = range(len(REASONS))
 
+ACTIVE, REDUCING, HALTED, RUINED = range(4)
+"""States of an account: it trades; it opens nothing; it leaves what it holds, too; it lost all."""
+
+MANUAL, NEXT_DAY = range(2)
+"""When trading goes on after a limit was met."""
+
+ON_LIMIT = {"reduce": REDUCING, "halt": HALTED}
+RESUME = {"manual": MANUAL, "next_day": NEXT_DAY}
+
 SIDES = ("auto", "long", "short", "longshort")
 FORMS = ("threshold", "exact")
 
@@ -104,6 +113,14 @@ class Rules(NamedTuple):
     """A long is liquidated at this multiple of its entry price; 0: never."""
     liquid_short: float = math.inf
     """A short is liquidated at this multiple of its entry price; infinity: never."""
+    daily_loss: float = math.inf
+    """Limit: loss since the UTC day began, as a fraction of equity then; infinity: none."""
+    drawdown: float = math.inf
+    """Limit: loss from the highest equity so far, likewise."""
+    on_limit: int = HALTED
+    """State in which a limit that is met puts the account: `REDUCING` or `HALTED`."""
+    resume: int = MANUAL
+    """`MANUAL`: it stays so; `NEXT_DAY`: until the next UTC day."""
 
 
 class View(NamedTuple):
@@ -119,5 +136,6 @@ class View(NamedTuple):
     """Expected simple return, or signed probability; NaN: not known."""
     bin: int
     """Quantile bin, 1 is the lowest; 0: not known."""
-    ruined: int
-    """1 from the moment on at which equity was no longer above zero, for good."""
+    state: int
+    """Of the account: `ACTIVE`, `REDUCING`, `HALTED`, or `RUINED` from the moment on at which
+    equity was no longer above zero, for good."""
