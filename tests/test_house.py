@@ -38,12 +38,19 @@ REASONS = {
     ("cli", "*"): "the front door hands each command to its room",
     ("campaigns", "league"): "the truth campaign reads what the league says of the truth",
     ("campaigns", "report"): "the campaign counts the verdicts a report would give",
+    ("campaigns", "live"): "the campaigns of paper trading run it, kill it and prove it",
+    ("campaigns", "tape"): "the backtest beside a paper run is laid out as any other",
     ("league", "evaluation"): "every entry is scored alike",
+    ("live", "charges"): "what a live fill pays is what the backtest's would",
+    ("live", "sim"): "offline, the venue that is traded on is the simulated exchange",
+    ("live", "tape"): "the desk is told live what it is told in a backtest",
+    ("live", "training"): "where a user's own models lie is asked of the workshop",
     ("pipeline", "charges"): "a round trip's cost is what an edge must beat",
     ("pipeline", "evaluation"): "one stage's result, kept apart from the way through",
     ("league", "training"): "who has classes and who is a rule is asked of the workshop",
     ("pipeline", "screening"): "one stage's result, kept apart from the way through",
     ("pipeline", "tape"): "one stage's result, kept apart from the way through",
+    ("training", "charges"): "a second model is taught which trades earn a round trip's cost",
     ("pipeline", "training"): "one stage's workshop, kept apart from the way through",
     ("portfolio", "search"): "what a search may not choose, a walk may not either",
     ("portfolio", "sweeps"): "a walk forward over settings takes a grid as a sweep does",
@@ -242,7 +249,7 @@ def code_lines(source):
 
 def test_street_and_desk_stay_thin():
     counts = [code_lines(path.read_text()) for path in modules() if room_of(path) in STREET | DESK]
-    assert sum(counts) < 13_000, f"street and desk have {sum(counts)} lines of code together"
+    assert sum(counts) < 14_500, f"street and desk have {sum(counts)} lines of code together"
 
 
 def test_lines_of_code_are_counted():
