@@ -3,6 +3,7 @@
 Each takes a feature set and bars, and fails by assertion. `market` makes bars to try them on.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -93,16 +94,29 @@ def _bent(bars, later):
 
 
 def law_symbols_do_not_mix(feature_set, bars, *, interval=MINUTE):
-    """A symbol's values stay when the others change, or go."""
-    whole = features.build(bars, feature_set, interval=interval)
+    """A symbol's values stay when the others change, or go; but for what declares the others."""
+    own, declared = _parted(feature_set)
+    whole = features.build(bars, own, interval=interval)
     for symbol in bars["symbol"].unique():
         mine = pl.col("symbol") == symbol
-        alone = features.build(bars.filter(mine), feature_set, interval=interval)
-        others = features.build(
-            _bent(bars, bars["symbol"] != symbol), feature_set, interval=interval
-        )
+        alone = features.build(bars.filter(mine), own, interval=interval)
+        bent = _bent(bars, bars["symbol"] != symbol)
+        others = features.build(bent, own, interval=interval)
         assert same(whole.filter(mine), alone), f"{symbol} differs when alone"
         assert same(whole.filter(mine), others.filter(mine)), f"{symbol} differs with other others"
+        if declared.names:
+            before, after = (features.evaluate(b, declared).filter(mine) for b in (bars, bent))
+            still = [n for n in declared.names if not before[n].ne_missing(after[n]).any()]
+            assert not still, f"{still} declare the others of {symbol} and do not look at them"
+
+
+def _parted(feature_set):
+    """The columns that look at one symbol, and those that declare to look at others."""
+    own, declared = {}, {}
+    for name, feature in feature_set.columns.items():
+        alone = replace(feature_set, columns={name: feature})
+        (declared if alone.cross else own)[name] = feature
+    return replace(feature_set, columns=own), replace(feature_set, columns=declared)
 
 
 def law_live_is_batch(feature_set, bars, moments, *, interval=MINUTE):
@@ -124,13 +138,13 @@ def law_live_is_batch(feature_set, bars, moments, *, interval=MINUTE):
 def law_gap_is_a_start(feature_set, bars, *, interval=MINUTE):
     """Values after a gap are those of a series that starts there."""
     whole = features.build(bars, feature_set, interval=interval)
-    one = bars.filter(pl.col("symbol") == bars["symbol"][0])
-    restarts = one.filter(pl.col("open_time").diff() != interval)["open_time"]
+    mine = pl.col("symbol") == bars["symbol"][0]
+    restarts = bars.filter(mine & (pl.col("open_time").diff() != interval))["open_time"]
     assert len(restarts), "no gap in these bars: this proves nothing"
+    beside = ~mine if feature_set.cross else pl.lit(False)
     for begin in restarts:
-        fresh = features.build(
-            one.filter(pl.col("open_time") >= begin), feature_set, interval=interval
-        )
+        seen = bars.filter(beside | (mine & (pl.col("open_time") >= begin)))
+        fresh = features.build(seen, feature_set, interval=interval).filter(mine)
         assert same(whole.join(fresh, on=["symbol", "time"], how="semi"), fresh)
         first = fresh.head(features.warmup(feature_set, interval=interval))
         assert first.select(feature_set.names).null_count().row(0) == (first.height,) * len(
@@ -141,9 +155,12 @@ def law_gap_is_a_start(feature_set, bars, *, interval=MINUTE):
 def law_prefix_stable(feature_set, bars, *, interval=MINUTE):
     """A value is bit-equal whatever rows follow it."""
     one = bars.filter(pl.col("symbol") == bars["symbol"][0])
-    whole = features.evaluate(one, feature_set)
+    some = bars if feature_set.cross else one
+    whole = features.evaluate(some, feature_set)
     for rows in (1, 2, 13, 29, 500, 1_441, one.height - 1):
-        assert same(whole.head(rows), features.evaluate(one.head(rows), feature_set)), rows
+        seen = some["time"] <= one["time"][rows - 1]
+        head = features.evaluate(some.filter(seen), feature_set)
+        assert same(whole.filter(seen), head), rows
 
 
 def law_null_is_the_only_unknown(feature_set, bars, *, interval=MINUTE):

@@ -114,11 +114,34 @@ def test_fifteen_days_are_drawn_whole_and_fewer_in_pieces():
     whole, pieces = market(15, 1, step=5 * MINUTE), market(14, 1, step=5 * MINUTE)
     assert "15 whole UTC days" in scores.ic(whole, horizon=HORIZON).blocks
     said = scores.ic(pieces, horizon=HORIZON).blocks
-    assert "under 15 groups of UTC days" in said and "at least twice the horizon" in said
+    assert said.startswith("1,000 draws of 60 blocks of ") and "under" not in said
+    assert ", as fewer than 15 UTC days hold 30 rows, all symbols together; one end moved" in said
     cut = blocks.cut(pieces["time"], timedelta(hours=6))
     assert "28 blocks of 12 h" in cut.text
     long = blocks.cut(market(40, 1, step=30 * MINUTE)["time"], timedelta(hours=30))
     assert "14 blocks of 3 UTC days" in long.text
+
+
+@pytest.mark.parametrize(
+    ("days", "step", "hours", "says"),
+    [
+        (16, 30, 1, "16 whole UTC days"),
+        (16, 30, 12, "16 whole UTC days"),
+        (16, 30, 13, "8 blocks of 2 UTC days"),
+        (16, 30, 24 * 20, "1 block of 40 UTC days"),
+        (40, 60, 1, "20 groups of UTC days with at least 30 rows"),
+        (40, 60, 30, "7 blocks of 3 groups of UTC days with at least 30 rows"),
+        (2, 30, 1, "24 blocks of 2 h, as fewer than 15 UTC days hold 30 rows"),
+        (2, 30, 40, "1 block of 80 h, as fewer than 15 UTC days hold 30 rows"),
+    ],
+)
+def test_what_the_blocks_are_is_said_in_words(days, step, hours, says):
+    times = market(days, 1, step=step * MINUTE)["time"]
+    cut = blocks.cut(times, timedelta(hours=hours))
+    assert cut.text == says
+    enough = f"500 draws of {says}, all symbols together"
+    short = f"too short for an interval: {says}"
+    assert cut.told(500) == (enough if cut.count >= 3 else short)
 
 
 def test_blocks_hold_all_symbols_together():

@@ -15,7 +15,8 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from research.features.kernels import bars_at_least, in_blocks, numpy_expr, window_sums
+from research.features.kernels import bars_at_least, numpy_expr
+from research.features.loops import window_sums
 from research.features.windows import ratio, window_deviations
 
 RANKED_BARS = 240
@@ -56,7 +57,7 @@ def alpha001(ranked: int = RANKED_BARS) -> pl.Expr:
     """
     bars_at_least(2, alpha001=ranked)
     lookback = ranked - 1 + _PLACES - 1 + _DEVIATION
-    return numpy_expr(partial(in_blocks, partial(_alpha001, ranked), lookback), "close")
+    return numpy_expr(partial(_alpha001, ranked), "close", lookback=lookback)
 
 
 def _alpha001(ranked: int, close: np.ndarray) -> np.ndarray:

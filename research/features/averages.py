@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 
 from research.features.kernels import bars_at_least, numpy_expr
-from research.features.windows import exponential_mean, mean_of
+from research.features.loops import signs
+from research.features.windows import change_to, exponential_mean, mean_of, percent_to
 
 # two means this near, as a share of the price, differ by rounding alone: ticks are >= 1e-9
 _RESIDUE = 1e-12
@@ -92,7 +93,7 @@ def ema_gap(fast: int = 12, slow: int = 26) -> pl.Expr:
     >>> bars.select(ema_gap(3, 7)).to_series().to_list()
     [0.0, 0.25]
     """
-    return ema(fast) - ema(slow)
+    return numpy_expr(np.subtract, ema(fast), ema(slow), lookback=0)
 
 
 def ema_gap_percent(fast: int = 12, slow: int = 26) -> pl.Expr:
@@ -114,7 +115,7 @@ def ema_gap_percent(fast: int = 12, slow: int = 26) -> pl.Expr:
     >>> bars.select(ema_gap_percent(3, 7)).to_series().to_list()
     [0.0, 19.999999999999996]
     """
-    return (ema(fast) / ema(slow) - 1) * 100
+    return numpy_expr(percent_to, ema(fast), ema(slow), lookback=0)
 
 
 def close_to_ema(span: int) -> pl.Expr:
@@ -136,7 +137,7 @@ def close_to_ema(span: int) -> pl.Expr:
     >>> bars.select(close_to_ema(3)).to_series().to_list()
     [1.0, 1.25]
     """
-    return pl.col("close") / ema_adjusted(span)
+    return numpy_expr(np.divide, "close", ema_adjusted(span), lookback=0)
 
 
 def ema_cross(fast: int, slow: int) -> pl.Expr:
@@ -160,8 +161,11 @@ def ema_cross(fast: int, slow: int) -> pl.Expr:
     [-1.0, 1.0, -1.0]
     """
     bars_at_least(2, ema_cross=min(fast, slow))
-    above = ema_adjusted(fast) / ema_adjusted(slow) - 1 > _RESIDUE
-    return pl.when(above).then(1.0).otherwise(-1.0)
+    return numpy_expr(_above, _change_to_slow(fast, slow), lookback=0)
+
+
+def _above(change: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    return signs(change > _RESIDUE, out)
 
 
 def ema_distance(fast: int = 21, slow: int = 50) -> pl.Expr:
@@ -184,7 +188,11 @@ def ema_distance(fast: int = 21, slow: int = 50) -> pl.Expr:
     [0.0, 0.0]
     """
     bars_at_least(2, ema_distance=min(fast, slow))
-    return (ema_adjusted(fast) / ema_adjusted(slow) - 1).abs()
+    return numpy_expr(np.abs, _change_to_slow(fast, slow), lookback=0)
+
+
+def _change_to_slow(fast: int, slow: int) -> pl.Expr:
+    return numpy_expr(change_to, ema_adjusted(fast), ema_adjusted(slow), lookback=0)
 
 
 def close_to_sma_percent(window: int = 15) -> pl.Expr:
@@ -207,7 +215,7 @@ def close_to_sma_percent(window: int = 15) -> pl.Expr:
     [None, 50.0]
     """
     bars_at_least(2, close_to_sma_percent=window)
-    return (pl.col("close") / mean_of("close", window) - 1) * 100
+    return numpy_expr(percent_to, "close", mean_of("close", window), lookback=0)
 
 
 def macd(fast: int = 12, slow: int = 26) -> pl.Expr:
@@ -234,7 +242,7 @@ def macd(fast: int = 12, slow: int = 26) -> pl.Expr:
     [0.0, 0.0]
     """
     bars_at_least(2, macd=min(fast, slow))
-    return ema_adjusted(fast) - ema_adjusted(slow)
+    return numpy_expr(np.subtract, ema_adjusted(fast), ema_adjusted(slow), lookback=0)
 
 
 def macd_signal(fast: int = 12, slow: int = 26, signal: int = 9) -> pl.Expr:
@@ -259,7 +267,8 @@ def macd_signal(fast: int = 12, slow: int = 26, signal: int = 9) -> pl.Expr:
     [0.0, 0.0]
     """
     bars_at_least(2, macd_signal=min(fast, slow, signal))
-    return numpy_expr(partial(_macd_signal, fast, slow, signal), "close")
+    mean = partial(exponential_mean, span=signal, adjusted=True)
+    return numpy_expr(mean, macd(fast, slow))
 
 
 def macd_histogram(fast: int = 12, slow: int = 26, signal: int = 9) -> pl.Expr:
@@ -282,10 +291,5 @@ def macd_histogram(fast: int = 12, slow: int = 26, signal: int = 9) -> pl.Expr:
     [0.0, 0.0]
     """
     bars_at_least(2, macd_histogram=min(fast, slow, signal))
-    return macd(fast, slow) - macd_signal(fast, slow, signal)
-
-
-def _macd_signal(fast: int, slow: int, signal: int, close: np.ndarray) -> np.ndarray:
-    line = exponential_mean(close, fast, adjusted=True)
-    line -= exponential_mean(close, slow, adjusted=True)
-    return exponential_mean(line, signal, adjusted=True)
+    line, mean = macd(fast, slow), macd_signal(fast, slow, signal)
+    return numpy_expr(np.subtract, line, mean, lookback=0)

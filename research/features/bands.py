@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import polars as pl
 
-from research.features.kernels import Heart, bars_at_least, in_blocks, numpy_expr
+from research.features.kernels import bars_at_least, numpy_expr
 from research.features.windows import mean_of, window_deviations, window_scores
 
 WIDTH = 2.0
@@ -59,7 +60,7 @@ def bollinger_upper(window: int = 20) -> pl.Expr:
     [None, 4.8284]
     """
     bars_at_least(2, bollinger_upper=window)
-    return bollinger_middle(window) + WIDTH * _deviation(window)
+    return _band(window, WIDTH)
 
 
 def bollinger_lower(window: int = 20) -> pl.Expr:
@@ -82,7 +83,7 @@ def bollinger_lower(window: int = 20) -> pl.Expr:
     [None, -0.8284]
     """
     bars_at_least(2, bollinger_lower=window)
-    return bollinger_middle(window) - WIDTH * _deviation(window)
+    return _band(window, -WIDTH)
 
 
 def bollinger_width(window: int = 20) -> pl.Expr:
@@ -105,7 +106,7 @@ def bollinger_width(window: int = 20) -> pl.Expr:
     [None, 2.8284, 0.0]
     """
     bars_at_least(2, bollinger_width=window)
-    return 2 * WIDTH * _deviation(window) / bollinger_middle(window)
+    return numpy_expr(_width, _deviation(window), bollinger_middle(window), lookback=0)
 
 
 def bollinger_position(window: int = 20) -> pl.Expr:
@@ -129,13 +130,35 @@ def bollinger_position(window: int = 20) -> pl.Expr:
     [None, 0.6768, 0.5]
     """
     bars_at_least(2, bollinger_position=window)
-    return 0.5 + _on_closes(window_scores, window) / (2 * WIDTH)
+    bars_at_least(2, bollinger_position=window)
+    return numpy_expr(partial(_position, window), "close", lookback=window - 1)
+
+
+def _band(window: int, width: float) -> pl.Expr:
+    middle, spread = bollinger_middle(window), _deviation(window)
+    return numpy_expr(partial(_beside, width), middle, spread, lookback=0)
 
 
 def _deviation(window: int) -> pl.Expr:
-    return _on_closes(window_deviations, window)
+    return numpy_expr(partial(window_deviations, window=window), "close", lookback=window - 1)
 
 
-def _on_closes(heart: Heart, window: int) -> pl.Expr:
-    heart = partial(in_blocks, partial(heart, window=window), window - 1)
-    return numpy_expr(heart, "close")
+def _beside(
+    width: float, middle: np.ndarray, spread: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    band = np.multiply(width, spread, out=out)
+    band += middle
+    return band
+
+
+def _width(spread: np.ndarray, middle: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    width = np.multiply(2 * WIDTH, spread, out=out)
+    width /= middle
+    return width
+
+
+def _position(window: int, close: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    place = window_scores(close, window, out)
+    place /= 2 * WIDTH
+    place += 0.5
+    return place

@@ -1,9 +1,12 @@
 """Feature tables: one row per bar, in anchored windows, by the same call in batch and live.
 
-The row at t is computed from a window that begins at the start of its UTC day less the set's
-warm-up (rounded up to whole days), or at the last gap if that is later, and ends at t. TA-Lib's
-running sums depend on where a window begins, in the last bits; with the beginning a matter of the
-calendar, a batch over years and a live call over two days give bit-equal values.
+The row at t is computed from a window that begins at the start of a UTC day, the last one from
+which the set's warm-up lies before the row's own day, or at the last gap if that is later, and ends
+at t. TA-Lib's running sums depend on where a window begins, in the last bits; with the beginning a
+matter of the calendar, a batch over years and a live call over two days give bit-equal values.
+
+A row follows the one before it when it opened as that one closed. That holds for bars on a clock
+and for traded ones (`bars.volume_bars`), which are of uneven length and say so by a column `parts`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import polars as pl
 
 from research import schema
 from research.errors import UserError
+from research.features import cross
 from research.features.kernels import evaluated
 from research.features.returns import SIGMA_BARS, sigma
 from research.features.sets import FeatureSet
@@ -51,12 +55,15 @@ def evaluate(bars: pl.DataFrame, feature_set: FeatureSet) -> pl.DataFrame:
     Fast, for a look at a feature. Values just after the start of the series are not yet settled,
     and rows differ in the last bits from those a live window gives: train and trade on `build`.
     """
+    bars = cross.columns(bars, feature_set.cross)
     starts = np.flatnonzero(_changes(bars["symbol"]))
     ends = [*starts[1:].tolist(), bars.height]
     symbols = [bars.slice(a, b - a) for a, b in zip(starts.tolist(), ends)]
     # polars runs an expression with Python inside on one thread; TA-Lib lets go of the interpreter
     workers = pl.thread_pool_size()
-    shares = _shares([pl.col(schema.KEY), *feature_set.exprs], 1 if len(symbols) > 1 else workers)
+    shares = _shares(
+        [*map(pl.col, schema.KEY), *feature_set.exprs], 1 if len(symbols) > 1 else workers
+    )
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(lambda job: evaluated(*job), product(symbols, shares)))
     rows = [
@@ -87,7 +94,7 @@ def build(
     feature_set : FeatureSet
         From `resolve`.
     interval : timedelta
-        Length of one bar. Rows further apart than this have a gap between them.
+        Length of one bar; of traded bars, the usual one.
     sigma_bars : int
         Returns in `sigma`, the volatility that scales targets.
     progress : callable, optional
@@ -109,10 +116,14 @@ def build(
 
     Notes
     -----
-    The row at t knows bars up to and including t of its own symbol. `latest` computes the same
-    row, bit for bit, from the bars since the anchor alone.
+    The row at t knows bars up to and including t of its own symbol, and of the others what a
+    column of `cross` says of them. `latest` computes the same
+    row, bit for bit, from the bars since the anchor alone. Of traded bars, warm-up and
+    `sigma_bars` count bars, and sigma is the volatility of one bar, however long it took.
     """
     bars = _checked(bars, interval)
+    cross.refuse_what_is_lonely(bars, feature_set.cross)
+    bars = cross.columns(bars, feature_set.cross)
     plan = _plan(bars, feature_set, interval, sigma_bars)
     units = list(plan.units())
     exprs = [*feature_set.exprs, sigma(sigma_bars).alias("sigma")]
@@ -139,7 +150,8 @@ def latest(
     ----------
     bars_window : pl.DataFrame or pd.DataFrame
         Bars that reach back at least `lookback` before the UTC day of the newest bar, or to the
-        symbol's first bar; older ones are not looked at.
+        symbol's first bar; older ones are not looked at. Of traded bars, whose number a day
+        differs: to the start of a day from which as many lie before the newest bar's day.
     feature_set, interval, sigma_bars
         As in `build`.
 
@@ -148,7 +160,7 @@ def latest(
     pl.DataFrame, shape (n_symbols, 3 + n_features)
         Bit-equal to the last row per symbol of `build` over any longer history.
     """
-    bars = _checked(bars_window, interval)
+    bars = cross.columns(_checked(bars_window, interval), feature_set.cross)
     plan = _plan(bars, feature_set, interval, sigma_bars)
     exprs = [*feature_set.exprs, sigma(sigma_bars).alias("sigma")]
     units = list(plan.newest())
@@ -209,22 +221,20 @@ class _Plan:
 def _plan(
     bars: pl.DataFrame, feature_set: FeatureSet, interval: timedelta, sigma_bars: int
 ) -> _Plan:
-    needed = warmup(feature_set, interval=interval)
-    back = lookback(feature_set, interval=interval, sigma_bars=sigma_bars) // _US
-    step, day = interval // _US, _DAY // _US
-    opened = bars["open_time"].to_physical().to_numpy()
+    needed, day = warmup(feature_set, interval=interval), _DAY // _US
+    opened, closed = (bars[c].to_physical().to_numpy() for c in ("open_time", "time"))
     symbol = _changes(bars["symbol"])
     gap = symbol.copy()
-    gap[1:] |= np.diff(opened) != step
+    gap[1:] |= opened[1:] != closed[:-1]
     midnight = np.append([True], np.diff(opened // day) != 0)[: len(opened)]
     starts = np.flatnonzero(gap | midnight)
     ends = np.append(starts[1:], len(opened))[: len(starts)]
     first = np.maximum.accumulate(np.where(gap, np.arange(len(opened)), 0))
     runs = first[starts]
-    # rows of an unbroken run that lie between the anchor and the unit's first row
-    before = (opened[starts] - (opened[starts] // day * day - back)) // step
+    # the last day of the run, or its beginning, from which enough rows lie before the unit
+    anchors = np.searchsorted(starts, starts - max(needed, sigma_bars), side="right") - 1
     return _Plan(
-        windows=np.maximum(runs, starts - before),
+        windows=np.maximum(runs, starts[np.maximum(anchors, 0)]),
         starts=starts,
         ends=ends,
         runs=runs,
@@ -273,7 +283,7 @@ def _changes(symbol: pl.Series) -> np.ndarray:
 def _checked(bars: Any, interval: timedelta) -> pl.DataFrame:
     table = schema.as_table(bars, schema.BARS, "bars").rechunk()
     other = (table["time"] - table["open_time"]) != interval
-    if other.any():
+    if "parts" not in table.columns and other.any():
         found = table.filter(other).select(pl.col("time") - pl.col("open_time")).item(0, 0)
         raise UserError(
             f"features: bars of {interval} expected, found one of {found} at "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import polars as pl
 
-from research.features.kernels import Heart, in_blocks, numpy_expr, share
+from research.features.kernels import numpy_expr
+from research.features.loops import signs
+from research.features.windows import shares_of
 
-_OPEN, _HIGH, _LOW, _CLOSE = (pl.col(c) for c in ("open", "high", "low", "close"))
 DOJI = 0.1
 """Share of the range below which a body is a doji's."""
 
@@ -27,7 +26,7 @@ def body() -> pl.Expr:
     >>> pl.DataFrame({"open": [3.0], "close": [2.0]}).select(body()).item()
     1.0
     """
-    return (_CLOSE - _OPEN).abs()
+    return numpy_expr(_body, "open", "close", lookback=0)
 
 
 def upper_wick() -> pl.Expr:
@@ -44,7 +43,7 @@ def upper_wick() -> pl.Expr:
     >>> bars.select(upper_wick()).item()
     2.0
     """
-    return _HIGH - pl.max_horizontal(_OPEN, _CLOSE)
+    return numpy_expr(_upper, "open", "high", "close", lookback=0)
 
 
 def lower_wick() -> pl.Expr:
@@ -60,7 +59,7 @@ def lower_wick() -> pl.Expr:
     >>> pl.DataFrame({"open": [3.0], "low": [1.5], "close": [2.0]}).select(lower_wick()).item()
     0.5
     """
-    return pl.min_horizontal(_OPEN, _CLOSE) - _LOW
+    return numpy_expr(_lower, "open", "low", "close", lookback=0)
 
 
 def total_range() -> pl.Expr:
@@ -76,7 +75,7 @@ def total_range() -> pl.Expr:
     >>> pl.DataFrame({"high": [3.0], "low": [1.5]}).select(total_range()).item()
     1.5
     """
-    return _HIGH - _LOW
+    return numpy_expr(np.subtract, "high", "low", lookback=0)
 
 
 def body_ratio() -> pl.Expr:
@@ -94,7 +93,7 @@ def body_ratio() -> pl.Expr:
     >>> bars.select(body_ratio()).to_series().to_list()
     [0.5, 0.0]
     """
-    return _of_range(_body)
+    return _of_range(body())
 
 
 def upper_wick_ratio() -> pl.Expr:
@@ -111,7 +110,7 @@ def upper_wick_ratio() -> pl.Expr:
     >>> bars.select(upper_wick_ratio()).item()
     0.5
     """
-    return _of_range(_upper)
+    return _of_range(upper_wick())
 
 
 def lower_wick_ratio() -> pl.Expr:
@@ -128,7 +127,7 @@ def lower_wick_ratio() -> pl.Expr:
     >>> bars.select(lower_wick_ratio()).item()
     0.5
     """
-    return _of_range(_lower)
+    return _of_range(lower_wick())
 
 
 def candle_type() -> pl.Expr:
@@ -145,7 +144,7 @@ def candle_type() -> pl.Expr:
     >>> bars.select(candle_type()).to_series().to_list()
     [1.0, -1.0]
     """
-    return pl.when(_CLOSE > _OPEN).then(1.0).otherwise(-1.0)
+    return numpy_expr(_rising, "open", "close", lookback=0)
 
 
 def is_doji() -> pl.Expr:
@@ -164,30 +163,37 @@ def is_doji() -> pl.Expr:
     >>> bars.select(is_doji()).to_series().to_list()
     [1.0, 0.0]
     """
-    return (body_ratio() < DOJI).cast(pl.Float64)
+    return numpy_expr(_small, body_ratio(), lookback=0)
 
 
-def _of_range(part: Heart) -> pl.Expr:
-    heart = partial(in_blocks, partial(_share_of_range, part), 0)
-    return numpy_expr(heart, "open", "high", "low", "close")
+def _of_range(size: pl.Expr) -> pl.Expr:
+    # what is measured within a bar without range is zero too
+    return numpy_expr(shares_of, size, total_range(), lookback=0)
 
 
-def _share_of_range(part: Heart, *prices: np.ndarray) -> np.ndarray:
-    reach = prices[1] - prices[2]
-    return share(part(*prices), reach, reach > 0)
-
-
-def _body(open_: np.ndarray, _: np.ndarray, __: np.ndarray, close: np.ndarray) -> np.ndarray:
-    size = close - open_
+def _body(open_: np.ndarray, close: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    size = np.subtract(close, open_, out=out)
     return np.abs(size, out=size)
 
 
-def _upper(open_: np.ndarray, high: np.ndarray, _: np.ndarray, close: np.ndarray) -> np.ndarray:
-    top = np.maximum(open_, close)
+def _upper(
+    open_: np.ndarray, high: np.ndarray, close: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    top = np.maximum(open_, close, out=out)
     return np.subtract(high, top, out=top)
 
 
-def _lower(open_: np.ndarray, _: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarray:
-    bottom = np.minimum(open_, close)
+def _lower(
+    open_: np.ndarray, low: np.ndarray, close: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    bottom = np.minimum(open_, close, out=out)
     bottom -= low
     return bottom
+
+
+def _rising(open_: np.ndarray, close: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    return signs(close > open_, out)
+
+
+def _small(share: np.ndarray) -> np.ndarray:
+    return (share < DOJI).astype(np.float64)

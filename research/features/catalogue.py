@@ -52,6 +52,17 @@ from research.features.clock import (
 )
 from research.features.estimators import garman_klass, parkinson, rogers_satchell, yang_zhang
 from research.features.flow import taker_buy_share, trade_size_ratio, trades_ratio
+from research.features.market import (
+    BETA_BARS,
+    LEADER_BARS,
+    leader_return_before,
+    market_beta,
+    market_place,
+    market_residual,
+    market_return,
+    market_return_before,
+    market_spread,
+)
 from research.features.momentum import bop, cci_s2, mfi, rsi, slowd, slowk, stochrsi
 from research.features.oscillators import (
     S1_EPSILON,
@@ -140,6 +151,20 @@ S2_PLUS: dict[str, Column] = {
     "garman_klass": ("range", garman_klass, (60,)),
     "rogers_satchell": ("range", rogers_satchell, (60,)),
     "yang_zhang": ("range", yang_zhang, (60,)),
+}
+
+S2_CROSS: dict[str, Column] = {
+    **S2,
+    "market_1": ("market", market_return, (1,)),
+    "market_10": ("market", market_return, (10,)),
+    "beta": ("market", market_beta, (BETA_BARS,)),
+    "residual_1": ("market", market_residual, (1, BETA_BARS)),
+    "residual_10": ("market", market_residual, (10, BETA_BARS)),
+    "market_before": ("lead", market_return_before, ()),
+    "leader_before": ("lead", leader_return_before, (LEADER_BARS,)),
+    "place_1": ("section", market_place, (1,)),
+    "place_10": ("section", market_place, (10,)),
+    "dispersion": ("section", market_spread, (10,)),
 }
 
 S1: dict[str, Column] = {

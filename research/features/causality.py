@@ -69,8 +69,9 @@ def causality(
     found = {name: _Tally() for name in feature_set.names}
     for symbol in table["symbol"].unique(maintain_order=True).head(3):
         one = _since_gap(table.filter(pl.col("symbol") == symbol).tail(rows), interval)
+        beside = table.filter(pl.col("symbol") != symbol) if feature_set.cross else one.clear()
         if one.height >= 3:
-            _try_one(one, feature_set, cuts, seed, found)
+            _try_one(one, beside, feature_set, cuts, seed, found)
     verdicts = [(n, t.causal, t.compared, t.moved, t.first) for n, t in found.items()]
     return pl.DataFrame(verdicts, schema=_VERDICT, orient="row")
 
@@ -96,17 +97,26 @@ def _since_gap(one: pl.DataFrame, interval: timedelta) -> pl.DataFrame:
 
 
 def _try_one(
-    one: pl.DataFrame, feature_set: FeatureSet, cuts: int, seed: int, found: dict[str, _Tally]
+    one: pl.DataFrame,
+    beside: pl.DataFrame,
+    feature_set: FeatureSet,
+    cuts: int,
+    seed: int,
+    found: dict[str, _Tally],
 ) -> None:
-    before = evaluate(one, feature_set)
+    """Try one symbol; what the others (`beside`) do later is changed with it."""
+    around = beside.filter(pl.col("time").is_between(one["time"].min(), one["time"].max()))
+    bars, own = pl.concat([one, around]).sort(schema.KEY), pl.col("symbol") == one["symbol"][0]
+    before = evaluate(bars, feature_set).filter(own)
     rng = np.random.default_rng(seed)
     # from a third on, so that slow features have values to compare; the last cut leaves one bar
     for cut in sorted({*np.linspace(one.height // 3, one.height - 1, cuts).astype(int).tolist()}):
-        for what, changed in (("bent", _bent(one, cut, rng)), ("removed", one.head(cut))):
-            after = evaluate(changed, feature_set)
+        last = one["time"][cut - 1]
+        later = bars["time"] > last
+        for what, changed in (("bent", _bent(bars, later, rng)), ("removed", bars.filter(~later))):
+            after = evaluate(changed, feature_set).filter(own)
             for name, tally in found.items():
-                moment = f"{one['time'][cut - 1]:%Y-%m-%d %H:%M}Z"
-                note = f"{{row}} when the bars after {moment} were {what}"
+                note = f"{{row}} when the bars after {last:%Y-%m-%d %H:%M}Z were {what}"
                 _compare(before.head(cut), after.head(cut), name, note, tally)
                 if what == "bent":
                     tally.moved += int(before[name][cut:].ne_missing(after[name][cut:]).sum())
@@ -121,15 +131,15 @@ def _compare(
         tally.first = note.format(row=schema.at(before, wrong))
 
 
-def _bent(one: pl.DataFrame, cut: int, rng: np.random.Generator) -> pl.DataFrame:
+def _bent(bars: pl.DataFrame, moved: pl.Series, rng: np.random.Generator) -> pl.DataFrame:
     """Multiply each number of the later bars by a factor of its own; high and low stay so."""
-    later = np.arange(one.height) >= cut
+    later = moved.to_numpy()
     columns = []
     for name in _NUMBERS:
         least, most = (0.5, 2.0) if name in schema.PRICES else (1.5, 9.0)
-        factor = pl.Series(np.where(later, rng.uniform(least, most, one.height), 1.0))
+        factor = pl.Series(np.where(later, rng.uniform(least, most, bars.height), 1.0))
         # a bar without volume changes too
         plus = 0.0 if name in schema.PRICES else pl.Series(later.astype(np.float64))
-        columns.append((one[name] * factor + plus).cast(schema.BARS[name]).alias(name))
+        columns.append((bars[name] * factor + plus).cast(schema.BARS[name]).alias(name))
     prices = pl.max_horizontal(schema.PRICES), pl.min_horizontal(schema.PRICES)
-    return one.with_columns(columns).with_columns(high=prices[0], low=prices[1])
+    return bars.with_columns(columns).with_columns(high=prices[0], low=prices[1])

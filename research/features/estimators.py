@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from research.features.kernels import bars_at_least, in_blocks, numpy_expr
+from research.features.kernels import bars_at_least, numpy_expr
 from research.features.windows import mean_of, window_deviations
 
 _OPEN, _HIGH, _LOW, _CLOSE = (pl.col(c) for c in ("open", "high", "low", "close"))
@@ -169,8 +169,7 @@ def yang_zhang(window: int = 60) -> pl.Expr:
 
 
 def _variance(column: pl.Expr, window: int) -> pl.Expr:
-    heart = partial(in_blocks, partial(_squared_deviations, window), window - 1)
-    return numpy_expr(heart, column)
+    return numpy_expr(partial(_squared_deviations, window), column, lookback=window - 1)
 
 
 def _squared_deviations(window: int, values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import polars as pl
 
 from research import schema
 from research.errors import UserError, nearest
-from research.features import source
+from research.features import cross, source
 from research.features.kernels import evaluated
 from research.features.sets import Feature, FeatureSet
 
@@ -128,7 +128,7 @@ def try_out(name: str, candidate: Feature) -> None:
     check_usable(name, candidate)
     alone = FeatureSet(name, "0", {name: candidate})
     for rows in _TRIAL_ROWS:
-        bars = canonical(rows, interval=minute)
+        bars = canonical(rows, interval=minute, symbols=3 if alone.cross else 1)
         verdict = causality(bars, alone, interval=minute, cuts=4, rows=rows)
         if verdict["causal"][0] is False:
             raise UserError(
@@ -145,7 +145,9 @@ def check_usable(name: str, candidate: Feature) -> None:
     """Evaluate a user's feature on a canonical series; raise `UserError` if that fails."""
     from research.features.warmup import canonical
 
-    bars = canonical(_TRIAL_ROWS[0], interval=timedelta(minutes=1))
+    asked = cross.named_in(candidate.expr.meta.root_names())
+    bars = canonical(_TRIAL_ROWS[0], interval=timedelta(minutes=1), symbols=3 if asked else 1)
+    bars = cross.columns(bars, asked)
     try:
         table = evaluated(bars, [pl.col("time"), candidate.expr.alias(name)])
     except UserError:

@@ -1,16 +1,17 @@
 """How a numeric heart becomes a polars expression: TA-Lib and numpy inside `pl.map_batches`.
 
 Hearts are module-level functions, so that an expression says by name what it does, and they must
-be prefix stable: the value at t is bit-equal whatever rows follow it. Equal hearts on the same
-columns are computed once per evaluation, so a theme may write each column out in full.
+be prefix stable: the value at t is bit-equal whatever rows follow it. A heart works on columns of
+the bars, or on what other hearts make of them; what does the same is computed once per evaluation,
+so a theme may write each column out in full.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from threading import Lock
-from typing import Any
+from functools import cache, partial
+from inspect import signature
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,11 +20,9 @@ from research.errors import UserError
 
 Heart = Callable[..., np.ndarray]
 
-# 128 KiB a column: what a heart writes in between stays in the processor's cache
-_BLOCK = 16_384
-
-# by where a column of the bars lies: what was computed of it while they are under evaluation
-_under_evaluation: dict[int, dict[Any, _Cell]] = {}
+# 256 KiB a column: what a heart writes in between stays in the processor's cache
+_BLOCK = 32_768
+_MARK = "made_of_hearts"
 
 
 def talib_expr(function: str, *columns: str, output: int = 0, **parameters: int) -> pl.Expr:
@@ -54,18 +53,88 @@ def talib_expr(function: str, *columns: str, output: int = 0, **parameters: int)
     return numpy_expr(partial(_talib, function, output, parameters), *columns)
 
 
-def numpy_expr(heart: Heart, *columns: str | pl.Expr) -> pl.Expr:
-    """Return ``heart(*arrays)`` of whole columns as an expression.
+def numpy_expr(
+    heart: Heart, *columns: str | pl.Expr, lookback: int | None = None, gaps: bool = False
+) -> pl.Expr:
+    """Return ``heart(*arrays)`` of columns as an expression.
 
-    The columns have no null. The heart gives one value per bar; NaN, which only its first values
-    may be, becomes null.
+    Parameters
+    ----------
+    heart : callable
+        Takes an array per column and leaves it as it is; gives one value per bar. NaN, which only
+        its first values may be, becomes null.
+    *columns : str or pl.Expr
+        Bar columns or expressions; an array holds NaN where there is null.
+    lookback : int, optional
+        Of a pure window: the heart sees the column in pieces and gives no value for a piece's
+        first `lookback` bars, as in `in_blocks`. Absent: it sees whole columns.
+    gaps : bool
+        Whether NaN, and so null, may be anywhere.
+
+    Returns
+    -------
+    pl.Expr of Float64
+
+    Examples
+    --------
+    >>> bars = pl.DataFrame({"close": [1.0, 2.0, 4.0]})
+    >>> step = numpy_expr(np.diff, "close", lookback=1)
+    >>> bars.select(numpy_expr(np.negative, step)).to_series().to_list()
+    [None, -1.0, -2.0]
     """
-    once = partial(_once, _form(heart), heart)
-    return pl.map_batches(list(columns), once, return_dtype=pl.Float64)
+    inputs = [c if isinstance(c, str) else getattr(c, _MARK, None) for c in columns]
+    known = tuple(i for i in inputs if i is not None)
+    form = _form(heart), lookback, tuple(i.form if isinstance(i, Made) else i for i in known)
+    names = frozenset[str]().union(*(i.names if isinstance(i, Made) else {i} for i in known))
+    inner = (i.depth for i in known if isinstance(i, Made))
+    depth = max(inner, default=0) + (lookback is None)
+    made = Made(form, heart, lookback, known, names, depth, gaps)
+    expr = pl.map_batches(list(columns), made.of_series, return_dtype=pl.Float64)
+    if len(known) == len(columns):
+        setattr(expr, _MARK, made)
+    return expr
+
+
+def made_of(expr: pl.Expr) -> Made | None:
+    """Return the heart that an expression is, and what it works on; None where it is none."""
+    made: Made | None = getattr(expr, _MARK, None)
+    return made
+
+
+def named(expr: pl.Expr, name: str) -> pl.Expr:
+    """Return ``expr.alias(name)``; what is made of hearts is still known to be."""
+    alias, made = expr.alias(name), getattr(expr, _MARK, None)
+    if made is not None:
+        setattr(alias, _MARK, made._replace(name=name))
+    return alias
+
+
+class Made(NamedTuple):
+    """A heart and what it works on: names of bar columns, and others like itself."""
+
+    form: Any  # equal where two do the same
+    heart: Heart
+    lookback: int | None
+    inputs: tuple[str | Made, ...]
+    names: frozenset[str]  # of the bar columns
+    depth: int  # whole columns that must be there before a piece can be made
+    gaps: bool
+    name: str = ""
+
+    def of_series(self, columns: Sequence[pl.Series]) -> pl.Series:
+        arrays = [column.to_numpy() for column in columns]
+        if self.lookback is None:
+            return self.known(self.heart(*arrays))
+        return self.known(in_blocks(self.heart, self.lookback, *arrays))
+
+    def known(self, values: np.ndarray) -> pl.Series:
+        """Return values as a series with null for NaN."""
+        if self.gaps:
+            return pl.Series(self.name, values, nan_to_null=True)
+        return _known(values, self.name)
 
 
 def _form(thing: Any) -> Any:
-    """Return what a heart is, in a form that is equal where two of them do the same."""
     if isinstance(thing, partial):
         return _form(thing.func), _form(thing.args), _form(thing.keywords)
     if isinstance(thing, dict):
@@ -73,40 +142,79 @@ def _form(thing: Any) -> Any:
     return tuple(map(_form, thing)) if isinstance(thing, tuple) else thing
 
 
-def _once(form: Any, heart: Heart, columns: Sequence[pl.Series]) -> pl.Series:
-    arrays = [column.to_numpy() for column in columns]
-    first, *others = map(_address, arrays)
-    done = _under_evaluation.get(first)
-    if done is None:  # not a column of the bars, or called outside of `evaluated`
-        return _known(heart(*arrays))
-    cell = done.setdefault((form, len(arrays[0]), *others), _Cell())
-    with cell.lock:  # polars asks from several threads at once
-        if cell.values is None:
-            cell.values = _known(heart(*arrays))
-    return cell.values
+def evaluated(bars: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
+    """Select `exprs`, of one column each; a user's mistake inside them stays one line.
+
+    What is made of hearts is computed past polars: asked for many at once it hands the
+    interpreter's lock from thread to thread, which costs 0.1 ms a column.
+    """
+    numbers = {column.name for column in bars if column.dtype.is_numeric()}
+    marks = [getattr(expr, _MARK, None) for expr in exprs]
+    # one that asks for what is not there is left to polars, which says so
+    made = [one if one is not None and one.names <= numbers else None for one in marks]
+    others = [expr for expr, one in zip(exprs, made) if one is None]
+    try:
+        # beside a whole column, so that a single value becomes one too
+        rest = bars.select(pl.first().alias(""), *others).iter_columns() if others else iter(())
+        evaluation = _Evaluation(bars, [one for one in made if one is not None])
+    except UserError as error:
+        raise UserError(str(error).partition("\n")[0]) from error
+    next(rest, None)
+    return pl.DataFrame([next(rest) if one is None else evaluation.series(one) for one in made])
 
 
-class _Cell:
-    """One result of an evaluation, and the lock of whoever computes it."""
+class _Evaluation:
+    """What hearts make of one table of bars: piece by piece of it, while a piece is at hand."""
 
-    __slots__ = ("lock", "values")
+    def __init__(self, bars: pl.DataFrame, wanted: Sequence[Made]) -> None:
+        self._rows = bars.height
+        self._found = {name: bars[name].to_numpy() for name in _names(wanted)}
+        # in one piece, which the system has ready sooner than many small ones
+        self._rooms = dict(zip((one.form for one in wanted), np.empty((len(wanted), self._rows))))
+        steps: dict[Any, Made] = {}
+        for one in wanted:
+            _in_order(one, steps)
+        for depth in range(max((one.depth for one in wanted), default=0) + 1):
+            self._compute([one for one in steps.values() if one.depth == depth])
 
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.values: pl.Series | None = None
+    def series(self, made: Made) -> pl.Series:
+        return made.known(self._found[made.form])
+
+    def _compute(self, steps: list[Made]) -> None:
+        jobs = []
+        for one in steps:
+            arrays = [self._found[i if isinstance(i, str) else i.form] for i in one.inputs]
+            room = self._rooms.get(one.form)
+            room = self._found[one.form] = np.empty(self._rows) if room is None else room
+            if one.lookback is None:
+                np.copyto(room, one.heart(*arrays))
+            else:
+                jobs.append((one.heart, one.lookback, arrays, room))
+                room[: one.lookback] = np.nan
+        for start in range(0, self._rows, _BLOCK):
+            for heart, lookback, arrays, room in jobs:
+                _write(heart, lookback, arrays, room, start)
 
 
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
+def _names(wanted: Sequence[Made]) -> set[str]:
+    return set().union(*(one.names for one in wanted))
 
 
-def _known(values: np.ndarray) -> pl.Series:
+def _in_order(made: Made, steps: dict[Any, Made]) -> None:
+    """Add what is made of nothing that comes later."""
+    for one in made.inputs:
+        if isinstance(one, Made) and one.form not in steps:
+            _in_order(one, steps)
+    steps.setdefault(made.form, made)
+
+
+def _known(values: np.ndarray, name: str) -> pl.Series:
     import pyarrow as pa
 
     # the values stay where they are: only a bit for each says whether it is known
     bits = pa.py_buffer(_known_from(_first_known(values), len(values)))
     buffers = [bits, pa.py_buffer(values)]
-    return pl.Series(pa.Array.from_buffers(pa.float64(), len(values), buffers))
+    return pl.Series(name, pa.Array.from_buffers(pa.float64(), len(values), buffers))
 
 
 def _first_known(values: np.ndarray) -> int:
@@ -140,7 +248,8 @@ def in_blocks(heart: Heart, lookback: int, *columns: np.ndarray) -> np.ndarray:
     ----------
     heart : callable
         Takes arrays of at least ``lookback + 1`` values, returns one value for each but the first
-        `lookback`; each depends on its own and the `lookback` values before it alone.
+        `lookback`; each depends on its own and the `lookback` values before it alone. If it has
+        a parameter `out` it writes there.
     lookback : int
         Values before the first result.
     *columns : np.ndarray, shape (n,)
@@ -155,116 +264,31 @@ def in_blocks(heart: Heart, lookback: int, *columns: np.ndarray) -> np.ndarray:
     >>> in_blocks(np.diff, 1, np.array([1.0, 3.0, 6.0])).tolist()
     [nan, 2.0, 3.0]
     """
-    rows = len(columns[0])
-    values = np.empty(rows)
+    values = np.empty(len(columns[0]))
     values[:lookback] = np.nan
-    for start in range(lookback, rows, _BLOCK):
-        end = min(start + _BLOCK, rows)
-        values[start:end] = heart(*(column[start - lookback : end] for column in columns))
+    for start in range(0, len(values), _BLOCK):
+        _write(heart, lookback, columns, values, start)
     return values
 
 
-def evaluated(bars: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
-    """Select `exprs`; a user's mistake inside them stays one line, without polars' note on it."""
-    # the bars live as long as this call, so where a column lies says which one it is
-    numbers = [column for column in bars if column.dtype == pl.Float64 and not column.null_count()]
-    places = [_address(column.to_numpy()) for column in numbers]
-    for place in places:
-        _under_evaluation.setdefault(place, {})
-    try:
-        return bars.select(exprs)
-    except UserError as error:
-        raise UserError(str(error).partition("\n")[0]) from error
-    finally:
-        for place in places:
-            _under_evaluation.pop(place, None)
+def _write(
+    heart: Heart, lookback: int, columns: Sequence[np.ndarray], values: np.ndarray, start: int
+) -> None:
+    """Write the values of one block, those that have `lookback` before them."""
+    start, end = max(start, lookback), min(start + _BLOCK, len(values))
+    if start >= end:
+        return
+    pieces = (column[start - lookback : end] for column in columns)
+    if _writes(heart.func if isinstance(heart, partial) else heart):
+        heart(*pieces, out=values[start:end])
+    else:
+        values[start:end] = heart(*pieces)
 
 
-def window_sums(values: np.ndarray, window: int) -> np.ndarray:
-    """Sum every `window` neighbours afresh, by doubling: a running sum would carry residues.
-
-    Parameters
-    ----------
-    values : np.ndarray, shape (n,)
-        Without NaN; n at least `window`.
-    window : int
-        Values per sum, at least 2.
-
-    Returns
-    -------
-    np.ndarray, shape (n - window + 1,)
-
-    Examples
-    --------
-    >>> window_sums(np.array([1.0, 2.0, 4.0, 8.0]), 3).tolist()
-    [7.0, 14.0]
-    """
-    total: np.ndarray | None = None
-    power, held, size = values, 0, 1
-    rows = len(values) - window + 1
-    while True:
-        if window & size:
-            part = power[held : rows + window - size]
-            total = part if total is None else total[: len(part)] + part
-            held += size
-        if total is not None and 2 * size > window:
-            return total
-        power, size = power[:-size] + power[size:], 2 * size
-
-
-def window_extremes(values: np.ndarray, window: int, pick: np.ufunc) -> np.ndarray:
-    """Return the `np.maximum` or `np.minimum` of every `window` neighbours, by doubling.
-
-    >>> window_extremes(np.array([1.0, 4.0, 2.0, 3.0]), 3, np.maximum).tolist()
-    [4.0, 4.0]
-    """
-    rows, power, size = len(values) - window + 1, values, 1
-    while 2 * size <= window:
-        power, size = pick(power[:-size], power[size:]), 2 * size
-    # two windows of a power of two that overlap cover any other
-    return pick(power[:rows], power[window - size : window - size + rows])
-
-
-def place_in_range(window: int, value: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Return where `value` lies in the range of the last `window` bars: TA-Lib's fastk.
-
-    Parameters
-    ----------
-    window : int
-        Bars of the range.
-    value, high, low : np.ndarray, shape (n,)
-        Not negative, without NaN; n at least `window`.
-
-    Returns
-    -------
-    np.ndarray, shape (n - window + 1,)
-        0 to 100; 0 where the range is zero, or within rounding of it (2e-14 of the values),
-        which TA-Lib takes as zero.
-
-    Examples
-    --------
-    >>> price = np.array([1.0, 3.0, 2.0, 2.0])
-    >>> place_in_range(2, price, price, price).tolist()
-    [100.0, 0.0, 0.0]
-    """
-    lowest = window_extremes(low, window, np.minimum)
-    reach = window_extremes(high, window, np.maximum)
-    rounding = reach + lowest
-    rounding *= 1e-14
-    reach -= lowest
-    moved = reach > rounding
-    reach /= 100.0
-    above = value[window - 1 :] - lowest
-    return share(above, reach, moved)
-
-
-def share(part: np.ndarray, whole: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return ``part / whole``, 0 where not `known`; faster than a division that looks first."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        part /= whole
-    if not known.all():
-        part[~known] = 0.0
-    return part
+@cache
+def _writes(heart: Heart) -> bool:
+    """Tell whether a heart writes where it is told to: one copy less."""
+    return isinstance(heart, np.ufunc) or "out" in signature(heart).parameters
 
 
 def bars_at_least(least: int, **window: int) -> None:

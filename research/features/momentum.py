@@ -11,15 +11,8 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from research.features.kernels import (
-    bars_at_least,
-    in_blocks,
-    numpy_expr,
-    place_in_range,
-    share,
-    talib_expr,
-    window_sums,
-)
+from research.features.kernels import bars_at_least, in_blocks, numpy_expr, talib_expr
+from research.features.loops import place_in_range, share, window_sums
 
 # below this share of the price a deviation is a rounding residue, not a move: ticks are >= 1e-9
 _RESIDUE = 1e-12
@@ -73,8 +66,8 @@ def cci_s2(window: int = 14) -> pl.Expr:
     [None, None, 88.8889]
     """
     bars_at_least(2, cci_s2=window)
-    heart = partial(in_blocks, partial(_cci_s2, window), 2 * window - 2)
-    return numpy_expr(heart, "high", "low", "close")
+    heart = partial(_cci_s2, window)
+    return numpy_expr(heart, "high", "low", "close", lookback=2 * window - 2)
 
 
 def _cci_s2(window: int, high: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarray:
@@ -240,7 +233,7 @@ def slowd(window: int = 14, smooth: int = 3) -> pl.Expr:
 def _stoch(window: int, smooth: int, times: int) -> pl.Expr:
     heart = partial(_smoothed_place, window, smooth, times)
     lookback = window - 1 + times * (smooth - 1)
-    return numpy_expr(partial(in_blocks, heart, lookback), "close", "high", "low")
+    return numpy_expr(heart, "close", "high", "low", lookback=lookback)
 
 
 def _smoothed_place(window: int, smooth: int, times: int, *prices: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ class Newest:
         if feature_set.cross:
             raise UserError(f"features: set {feature_set.name} looks at other symbols; use latest.")
         exprs = [*feature_set.exprs, sigma(sigma_bars).alias("sigma")]
-        self._hearts = {k: made for k, e in enumerate(exprs) if (made := getattr(e, _MARK, None))}
+        self._hearts = {k: made for k, e in enumerate(exprs) if (made := made_of(e))}
         self._others = {k: e for k, e in enumerate(exprs) if k not in self._hearts}
         self._width, self._sigma_bars = len(exprs), sigma_bars
         self._needed = warmup(feature_set, interval=interval)

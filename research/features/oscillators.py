@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from research.features.kernels import (
-    bars_at_least,
-    in_blocks,
-    numpy_expr,
-    place_in_range,
-    share,
-    window_sums,
-)
-from research.features.windows import directional_movements, mean_of
+from research.features.kernels import bars_at_least, numpy_expr
+from research.features.loops import compiled, place_in_range, window_sums
+from research.features.windows import change_to, directional_movements, mean_of, window_means
 
 S1_EPSILON = 1e-10
 """What S1 adds to a denominator that may be zero, in the units of that denominator."""
@@ -40,7 +35,11 @@ def roc(bars: int) -> pl.Expr:
     [None, None, 2.0]
     """
     bars_at_least(1, roc=bars)
-    return pl.col("close") / pl.col("close").shift(bars) - 1
+    return numpy_expr(partial(_change, bars), "close", lookback=bars)
+
+
+def _change(bars: int, close: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    return change_to(close[bars:], close[:-bars], out)
 
 
 def roc_percent(bars: int) -> pl.Expr:
@@ -61,7 +60,7 @@ def roc_percent(bars: int) -> pl.Expr:
     >>> pl.DataFrame({"close": [1.0, 2.0, 3.0]}).select(roc_percent(2)).to_series().to_list()
     [None, None, 200.0]
     """
-    return roc(bars) * 100
+    return numpy_expr(partial(np.multiply, 100.0), roc(bars), lookback=0)
 
 
 def acceleration() -> pl.Expr:
@@ -77,7 +76,7 @@ def acceleration() -> pl.Expr:
     >>> pl.DataFrame({"close": [1.0, 2.0, 3.0]}).select(acceleration()).to_series().to_list()
     [None, None, -50.0]
     """
-    return roc_percent(1).diff()
+    return numpy_expr(np.diff, roc_percent(1), lookback=1)
 
 
 def rsi_sma(window: int = 14, epsilon: float = 0.0) -> pl.Expr:
@@ -109,19 +108,28 @@ def rsi_sma(window: int = 14, epsilon: float = 0.0) -> pl.Expr:
     [None, None, 50.0, 0.0, 0.0]
     """
     bars_at_least(2, rsi_sma=window)
-    heart = partial(in_blocks, partial(_rsi_sma, window, epsilon), window)
-    return numpy_expr(heart, "close")
+    return numpy_expr(partial(_rsi_sma, window, epsilon), "close", lookback=window)
 
 
 def _rsi_sma(window: int, epsilon: float, close: np.ndarray) -> np.ndarray:
-    loss = np.diff(close)
-    gain = np.maximum(loss, 0.0)
-    np.subtract(gain, loss, out=loss)
-    up, whole = window_sums(gain, window), window_sums(loss, window)
-    whole += up
-    whole += window * epsilon
-    up *= 100.0
-    return share(up, whole, whole > 0)
+    sides = np.empty((2, len(close) - 1))
+    compiled(_gains_and_losses)(close, sides[0], sides[1])
+    up, whole = window_sums(sides[0], window), window_sums(sides[1], window)
+    compiled(_strength)(up, whole, window * epsilon)
+    return up
+
+
+def _gains_and_losses(close: Any, gain: Any, loss: Any) -> None:
+    for i in range(len(gain)):
+        change = close[i + 1] - close[i]
+        gain[i] = max(change, 0.0)
+        loss[i] = gain[i] - change
+
+
+def _strength(up: Any, down: Any, epsilon: float) -> None:
+    for i in range(len(up)):
+        whole = down[i] + up[i] + epsilon
+        up[i] = up[i] * 100.0 / whole if whole > 0.0 else 0.0
 
 
 def rsi_normalized(window: int = 14, epsilon: float = 0.0) -> pl.Expr:
@@ -143,7 +151,11 @@ def rsi_normalized(window: int = 14, epsilon: float = 0.0) -> pl.Expr:
     >>> bars.select(rsi_normalized(2)).to_series().to_list()
     [None, None, 0.0]
     """
-    return (rsi_sma(window, epsilon) - 50) / 50
+    return numpy_expr(_centred, rsi_sma(window, epsilon), lookback=0)
+
+
+def _centred(strength: np.ndarray) -> np.ndarray:
+    return (strength - 50.0) * (1 / 50)
 
 
 def stoch_k(window: int = 14) -> pl.Expr:
@@ -166,8 +178,8 @@ def stoch_k(window: int = 14) -> pl.Expr:
     [None, 50.0]
     """
     bars_at_least(2, stoch_k=window)
-    heart = partial(in_blocks, partial(place_in_range, window), window - 1)
-    return numpy_expr(heart, "close", "high", "low")
+    heart = partial(place_in_range, window)
+    return numpy_expr(heart, "close", "high", "low", lookback=window - 1)
 
 
 def stoch_d(window: int = 14, smooth: int = 3) -> pl.Expr:
@@ -232,16 +244,18 @@ def adx_sma(window: int = 14) -> pl.Expr:
     [None, None, None, 100.0]
     """
     bars_at_least(2, adx_sma=window)
-    heart = partial(in_blocks, partial(_adx_sma, window), 2 * window - 1)
-    return numpy_expr(heart, "high", "low")
+    return numpy_expr(partial(_adx_sma, window), "high", "low", lookback=2 * window - 1)
 
 
-def _adx_sma(window: int, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+def _adx_sma(
+    window: int, high: np.ndarray, low: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
     plus, minus = (window_sums(side, window) for side in directional_movements(high, low))
-    apart = plus - minus
-    np.abs(apart, out=apart)
-    apart *= 100.0
-    plus += minus
-    index = window_sums(share(apart, plus, plus > 0), window)
-    index /= window
-    return index
+    compiled(_apart)(plus, minus)
+    return window_means(plus, window, out)
+
+
+def _apart(plus: Any, minus: Any) -> None:
+    for i in range(len(plus)):
+        both = plus[i] + minus[i]
+        plus[i] = abs(plus[i] - minus[i]) * 100.0 / both if both > 0.0 else 0.0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from research.features.kernels import bars_at_least, in_blocks, numpy_expr, window_sums
-from research.features.windows import mean_of
+from research.features.kernels import bars_at_least, numpy_expr
+from research.features.loops import compiled, window_sums
+from research.features.windows import change_to, mean_of, window_means
 
 
 def atr_sma(window: int = 14) -> pl.Expr:
@@ -38,16 +40,19 @@ def atr_sma(window: int = 14) -> pl.Expr:
     [None, None, 1.25]
     """
     bars_at_least(2, atr_sma=window)
-    heart = partial(in_blocks, partial(_atr_sma, window), window)
-    return numpy_expr(heart, "high", "low", "close")
+    return numpy_expr(partial(_atr_sma, window), "high", "low", "close", lookback=window)
 
 
-def _atr_sma(window: int, high: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarray:
+def _atr_sma(
+    window: int,
+    high: np.ndarray,
+    low: np.ndarray,
+    close: np.ndarray,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     reach = np.maximum(high[1:], close[:-1])
     reach -= np.minimum(low[1:], close[:-1])
-    mean = window_sums(reach, window)
-    mean /= window
-    return mean
+    return window_means(reach, window, out)
 
 
 def atr_to_price(window: int = 14) -> pl.Expr:
@@ -70,7 +75,7 @@ def atr_to_price(window: int = 14) -> pl.Expr:
     >>> bars.select(atr_to_price(2)).to_series().to_list()
     [None, None, 0.5]
     """
-    return atr_sma(window) / pl.col("close")
+    return numpy_expr(np.divide, atr_sma(window), "close", lookback=0)
 
 
 def deviation(window: int = 60) -> pl.Expr:
@@ -94,21 +99,21 @@ def deviation(window: int = 60) -> pl.Expr:
     [None, None, 0.7071, 0.0]
     """
     bars_at_least(2, deviation=window)
-    return numpy_expr(partial(in_blocks, partial(_deviation, window), window), "close")
+    return numpy_expr(partial(_deviation, window), "close", lookback=window)
 
 
 def _deviation(window: int, close: np.ndarray) -> np.ndarray:
-    change = close[1:] / close[:-1]
-    change -= 1.0
-    total = window_sums(change, window)
-    total *= total
-    total /= -window
-    np.square(change, out=change)
+    change = change_to(close[1:], close[:-1])
+    total, squares = window_sums(change, window), window_sums(change * change, window)
+    compiled(_root)(total, squares, window)
+    return squares
+
+
+def _root(total: Any, squares: Any, window: int) -> None:
     # the mean of returns is small beside their deviation: nothing is lost in this difference
-    total += window_sums(change, window)
-    total /= window - 1
-    np.maximum(total, 0.0, out=total)
-    return np.sqrt(total, out=total)
+    for i in range(len(total)):
+        variance = (total[i] * total[i] / -window + squares[i]) / (window - 1)
+        squares[i] = np.sqrt(max(variance, 0.0))
 
 
 def deviation_percent(window: int = 15) -> pl.Expr:
@@ -130,7 +135,7 @@ def deviation_percent(window: int = 15) -> pl.Expr:
     >>> bars.select(deviation_percent(2).round(2)).to_series().to_list()
     [None, None, 70.71]
     """
-    return deviation(window) * 100
+    return numpy_expr(partial(np.multiply, 100.0), deviation(window), lookback=0)
 
 
 def deviation_over_price(window: int = 60) -> pl.Expr:
@@ -157,7 +162,7 @@ def deviation_over_price(window: int = 60) -> pl.Expr:
     >>> bars.select(deviation_over_price(2).round(4)).to_series().to_list()
     [None, None, 0.3536]
     """
-    return deviation(window) / pl.col("close")
+    return numpy_expr(np.divide, deviation(window), "close", lookback=0)
 
 
 def spread_percent() -> pl.Expr:
@@ -174,7 +179,14 @@ def spread_percent() -> pl.Expr:
     >>> bars.select(spread_percent()).item()
     50.0
     """
-    return (pl.col("high") - pl.col("low")) / pl.col("close") * 100
+    return numpy_expr(_spread, "high", "low", "close", lookback=0)
+
+
+def _spread(high: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarray:
+    spread = high - low
+    spread /= close
+    spread *= 100.0
+    return spread
 
 
 def spread_percent_mean(window: int = 15) -> pl.Expr:

@@ -2,7 +2,8 @@
 
 ``S1``, ``S2`` and ``S4`` are the sets of the source projects: 19, 18 and 52 columns, continuous in
 crypto time. ``S2_day`` cuts returns at midnight UTC, as S2 itself does. ``S2_plus`` adds formulaic
-alphas, order flow, the calendar and range volatility, each a group. In ``S1_stationary`` and
+alphas, order flow, the calendar and range volatility, each a group; ``S2_cross`` adds what other
+symbols did, and needs bars of several. In ``S1_stationary`` and
 ``S4_stationary`` what is a price or a size stands in units of its own market. ``rules`` are the
 baselines. A set never changes under its version: new values are a new version.
 """
@@ -17,7 +18,8 @@ from pathlib import Path
 import polars as pl
 
 from research.errors import UserError, nearest
-from research.features import catalogue, rules, source
+from research.features import catalogue, cross, rules, source
+from research.features.kernels import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,14 @@ class FeatureSet:
     @property
     def exprs(self) -> list[pl.Expr]:
         """Expressions, each under its column's name."""
-        return [feature.expr.alias(name) for name, feature in self.columns.items()]
+        return [named(feature.expr, name) for name, feature in self.columns.items()]
+
+    @property
+    def cross(self) -> tuple[str, ...]:
+        """Columns of the cross-section that its features read, as `cross` names them."""
+        return cross.named_in(
+            name for feature in self.columns.values() for name in feature.expr.meta.root_names()
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 of name, version, and of each column's name and source; comments do not count."""
@@ -119,6 +128,7 @@ def _sets() -> dict[str, FeatureSet]:
         _frozen("S2", "1", catalogue.S2),
         _frozen("S2_day", "1", catalogue.S2_DAY),
         _frozen("S2_plus", "1", catalogue.S2_PLUS),
+        _frozen("S2_cross", "1", catalogue.S2_CROSS),
         s4,
         _stationary(s1, "1", catalogue.S1_TWINS),
         _stationary(s4, "1", catalogue.S4_TWINS),

@@ -9,12 +9,14 @@ other column of a set stays as it is.
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
+from research.features.kernels import numpy_expr
 from research.features.ranges import atr_sma
 from research.features.transactions import transactions_mean
 from research.features.volume import volume_mean
-from research.features.windows import ratio
+from research.features.windows import ratios_of
 
 UNIT_BARS = 60
 """Bars of the true range that is the unit of a price."""
@@ -38,10 +40,14 @@ def level(price: pl.Expr) -> pl.Expr:
     Examples
     --------
     >>> bars = pl.DataFrame({"high": [2.0] * 61, "low": [1.0] * 61, "close": [2.0] * 61})
-    >>> bars.select(level(pl.lit(1.5)))[-1].item()
+    >>> bars.select(level(pl.col("close") - 0.5))[-1].item()
     0.5
     """
-    return ratio(pl.col("close") - price, atr_sma(UNIT_BARS))
+    return numpy_expr(_below, "close", price, atr_sma(UNIT_BARS), lookback=0)
+
+
+def _below(close: np.ndarray, price: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    return ratios_of(close - price, unit)
 
 
 def distance(gap: pl.Expr) -> pl.Expr:
@@ -63,7 +69,7 @@ def distance(gap: pl.Expr) -> pl.Expr:
     >>> bars.select(distance(pl.col("high") - pl.col("low")))[-1].item()
     1.0
     """
-    return ratio(gap, atr_sma(UNIT_BARS))
+    return numpy_expr(ratios_of, gap, atr_sma(UNIT_BARS), lookback=0)
 
 
 def volume_size(amount: pl.Expr) -> pl.Expr:
@@ -85,7 +91,7 @@ def volume_size(amount: pl.Expr) -> pl.Expr:
     >>> bars.select(volume_size(pl.col("volume")))[-1].item()
     1.0
     """
-    return ratio(amount, volume_mean(USUAL_BARS))
+    return numpy_expr(ratios_of, amount, volume_mean(USUAL_BARS), lookback=0)
 
 
 def transactions_size(number: pl.Expr) -> pl.Expr:
@@ -107,7 +113,7 @@ def transactions_size(number: pl.Expr) -> pl.Expr:
     >>> bars.select(transactions_size(pl.col("trades")))[-1].item()
     1.0
     """
-    return ratio(number, transactions_mean(USUAL_BARS))
+    return numpy_expr(ratios_of, number, transactions_mean(USUAL_BARS), lookback=0)
 
 
 def undone(over_price: pl.Expr) -> pl.Expr:
@@ -127,7 +133,11 @@ def undone(over_price: pl.Expr) -> pl.Expr:
     Examples
     --------
     >>> bars = pl.DataFrame({"high": [2.0] * 61, "low": [1.0] * 61, "close": [2.0] * 61})
-    >>> bars.select(undone(pl.lit(0.1)))[-1].item()
+    >>> bars.select(undone(pl.col("close") * 0.05))[-1].item()
     0.4
     """
-    return ratio(over_price * pl.col("close") ** 2, atr_sma(UNIT_BARS))
+    return numpy_expr(_at_price, over_price, "close", atr_sma(UNIT_BARS), lookback=0)
+
+
+def _at_price(over_price: np.ndarray, close: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    return ratios_of(over_price * close**2, unit)

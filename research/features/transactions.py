@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from research.features.kernels import Heart, bars_at_least, in_blocks, numpy_expr
-from research.features.windows import share_of, window_means, window_slopes
+from research.features.kernels import bars_at_least, numpy_expr
+from research.features.windows import mean_of, shares_of, window_slopes
 
 _PER_TRADE = 1_000.0
 
@@ -32,7 +32,7 @@ def transactions() -> pl.Expr:
     >>> bars.select(transactions()).to_series().to_list()
     [12.0, 5.0]
     """
-    return numpy_expr(_counts, "volume", "trades")
+    return numpy_expr(_counts, "volume", "trades", lookback=0)
 
 
 def _counts(volume: np.ndarray, trades: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def transactions_mean(window: int = 20) -> pl.Expr:
     [None, 2.0]
     """
     bars_at_least(2, transactions_mean=window)
-    return _of_counts(partial(window_means, window=window), window - 1)
+    return mean_of(transactions(), window)
 
 
 def transactions_ratio(window: int = 20) -> pl.Expr:
@@ -84,7 +84,7 @@ def transactions_ratio(window: int = 20) -> pl.Expr:
     >>> bars.select(transactions_ratio(2)).to_series().to_list()
     [None, 1.5, 0.0, 0.0]
     """
-    return share_of(transactions(), transactions_mean(window))
+    return numpy_expr(shares_of, transactions(), transactions_mean(window), lookback=0)
 
 
 def transactions_trend(window: int = 20) -> pl.Expr:
@@ -107,13 +107,5 @@ def transactions_trend(window: int = 20) -> pl.Expr:
     [None, None, 2.0]
     """
     bars_at_least(2, transactions_trend=window)
-    return _of_counts(partial(window_slopes, window=window), window - 1)
-
-
-def _of_counts(heart: Heart, lookback: int) -> pl.Expr:
-    heart = partial(in_blocks, partial(_on_counts, heart), lookback)
-    return numpy_expr(heart, "volume", "trades")
-
-
-def _on_counts(heart: Heart, volume: np.ndarray, trades: np.ndarray) -> np.ndarray:
-    return heart(_counts(volume, trades))
+    heart = partial(window_slopes, window=window)
+    return numpy_expr(heart, transactions(), lookback=window - 1)

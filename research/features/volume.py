@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from research.features.kernels import bars_at_least, in_blocks, numpy_expr, window_sums
+from research.features.kernels import bars_at_least, numpy_expr
+from research.features.loops import compiled, window_sums
 from research.features.oscillators import S1_EPSILON, roc_percent
-from research.features.windows import mean_of, share_of
+from research.features.windows import change_to, mean_of, percent_to, shares_of
 
 OBV_BARS = 480
 """Eight hours of one-minute bars: no longer than S4's slowest mean takes to settle."""
-_TYPICAL = (pl.col("high") + pl.col("low") + pl.col("close")) / 3
 
 
 def volume_mean(window: int = 20) -> pl.Expr:
@@ -59,7 +60,14 @@ def volume_ratio(window: int = 20, epsilon: float = 0.0) -> pl.Expr:
     >>> bars.select(volume_ratio(2)).to_series().to_list()
     [None, 1.5, 0.0, 0.0]
     """
-    return share_of(pl.col("volume"), volume_mean(window) + epsilon)
+    heart = partial(_to_mean, epsilon)
+    return numpy_expr(heart, "volume", volume_mean(window), lookback=0)
+
+
+def _to_mean(
+    epsilon: float, volume: np.ndarray, mean: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    return shares_of(volume, np.add(mean, epsilon, out=out), out)
 
 
 def volume_delta(window: int = 20) -> pl.Expr:
@@ -80,7 +88,7 @@ def volume_delta(window: int = 20) -> pl.Expr:
     >>> pl.DataFrame({"volume": [1.0, 3.0]}).select(volume_delta(2)).to_series().to_list()
     [None, 1.0]
     """
-    return pl.col("volume") - volume_mean(window)
+    return numpy_expr(np.subtract, "volume", volume_mean(window), lookback=0)
 
 
 def volume_price_divergence(window: int = 15, bars: int = 5) -> pl.Expr:
@@ -104,7 +112,12 @@ def volume_price_divergence(window: int = 15, bars: int = 5) -> pl.Expr:
     >>> bars.select(volume_price_divergence(2, 1).round(6)).to_series().to_list()
     [None, 25.0]
     """
-    return (volume_ratio(window, S1_EPSILON) - 1) * roc_percent(bars)
+    usual = volume_ratio(window, S1_EPSILON)
+    return numpy_expr(_with_move, usual, roc_percent(bars), lookback=0)
+
+
+def _with_move(usual: np.ndarray, move: np.ndarray) -> np.ndarray:
+    return (usual - 1.0) * move
 
 
 def vwap_close(window: int = 20) -> pl.Expr:
@@ -128,7 +141,7 @@ def vwap_close(window: int = 20) -> pl.Expr:
     [None, 2.0, 3.0, 5.0]
     """
     bars_at_least(2, vwap_close=window)
-    return _vwap(window, pl.col("close"))
+    return _vwap(window, "close")
 
 
 def vwap_close_deviation(window: int = 20) -> pl.Expr:
@@ -150,7 +163,7 @@ def vwap_close_deviation(window: int = 20) -> pl.Expr:
     >>> bars.select(vwap_close_deviation(2)).to_series().to_list()
     [None, 0.5]
     """
-    return pl.col("close") / vwap_close(window) - 1
+    return numpy_expr(change_to, "close", vwap_close(window), lookback=0)
 
 
 def vwap_typical(window: int = 60) -> pl.Expr:
@@ -175,7 +188,7 @@ def vwap_typical(window: int = 60) -> pl.Expr:
     [None, 2.5]
     """
     bars_at_least(2, vwap_typical=window)
-    return _vwap(window, _TYPICAL)
+    return _vwap(window, numpy_expr(_typical, "high", "low", "close", lookback=0))
 
 
 def close_to_vwap_percent(window: int = 60) -> pl.Expr:
@@ -198,21 +211,30 @@ def close_to_vwap_percent(window: int = 60) -> pl.Expr:
     >>> bars.select(close_to_vwap_percent(2)).to_series().to_list()
     [None, 50.0]
     """
-    return (pl.col("close") / vwap_typical(window) - 1) * 100
+    return numpy_expr(percent_to, "close", vwap_typical(window), lookback=0)
 
 
-def _vwap(window: int, price: pl.Expr) -> pl.Expr:
-    return numpy_expr(
-        partial(in_blocks, partial(_weighted_mean, window), window - 1), price, "volume"
-    )
+def _vwap(window: int, price: str | pl.Expr) -> pl.Expr:
+    return numpy_expr(partial(_weighted_mean, window), price, "volume", lookback=window - 1)
+
+
+def _typical(high: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarray:
+    price = high + low
+    price += close
+    price *= 1 / 3
+    return price
 
 
 def _weighted_mean(window: int, price: np.ndarray, volume: np.ndarray) -> np.ndarray:
     paid, traded = window_sums(price * volume, window), window_sums(volume, window)
-    known = traded > 0
-    with np.errstate(invalid="ignore"):
-        paid /= traded
-    return paid if known.all() else np.where(known, paid, price[window - 1 :])
+    compiled(_paid_each)(price[window - 1 :], paid, traded)
+    return paid
+
+
+def _paid_each(price: Any, paid: Any, traded: Any) -> None:
+    for i in range(len(paid)):
+        mean = paid[i] / traded[i]
+        paid[i] = mean if traded[i] > 0.0 else price[i]
 
 
 def obv_window(window: int = OBV_BARS) -> pl.Expr:
@@ -248,10 +270,19 @@ def obv_window(window: int = OBV_BARS) -> pl.Expr:
     [None, None, 5.0, -2.0]
     """
     bars_at_least(2, obv_window=window)
-    return numpy_expr(partial(in_blocks, partial(_obv, window), window), "close", "volume")
+    return numpy_expr(partial(_obv, window), "close", "volume", lookback=window)
 
 
-def _obv(window: int, close: np.ndarray, volume: np.ndarray) -> np.ndarray:
-    signed = np.sign(np.diff(close))
-    signed *= volume[1:]
-    return window_sums(signed, window)
+def _obv(
+    window: int, close: np.ndarray, volume: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    signed = np.empty(len(close) - 1)
+    compiled(_signed)(close, volume, signed)
+    return window_sums(signed, window, out)
+
+
+def _signed(close: Any, volume: Any, signed: Any) -> None:
+    for i in range(len(signed)):
+        step = close[i + 1] - close[i]
+        side = 1.0 if step > 0.0 else (-1.0 if step < 0.0 else 0.0)
+        signed[i] = side * volume[i + 1]

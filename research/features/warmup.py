@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from research.errors import UserError
+from research.features import cross
 from research.features.kernels import evaluated
 from research.features.sets import FeatureSet
 
@@ -17,6 +18,8 @@ _BEGINNINGS = 16
 _MIDDLE = (0.3, 0.5)  # where beginnings lie: enough bars before and after
 _RESIDUES = 0.03  # share of rows that may hold rounding residues
 _DENSE = 0.25  # share of rows up to its end on which memory differs
+_OTHERS = 2  # symbols beside the one that is measured, for a set that looks at others
+_APART = 777  # bars between them
 _cache: dict[tuple[str, timedelta], int] = {}
 
 
@@ -66,7 +69,8 @@ def by_column(feature_set: FeatureSet, *, interval: timedelta) -> dict[str, int]
     """Return the warm-up of each column, in bars; measured anew."""
     found: dict[str, int] = {}
     for rows in _LENGTHS:
-        found = _measured(feature_set, canonical(rows, interval=interval))
+        others = _OTHERS if feature_set.cross else 0
+        found = _measured(feature_set, canonical(rows, interval=interval, symbols=1 + others), rows)
         # a beginning in the middle leaves half the series to forget it in; ask for twice the need
         endless = [name for name, bars in found.items() if bars > rows // 4]
         if not endless:
@@ -78,11 +82,11 @@ def by_column(feature_set: FeatureSet, *, interval: timedelta) -> dict[str, int]
     )
 
 
-def _measured(feature_set: FeatureSet, bars: pl.DataFrame) -> dict[str, int]:
-    whole = _values(feature_set, bars)
+def _measured(feature_set: FeatureSet, bars: pl.DataFrame, rows: int) -> dict[str, int]:
+    whole = _values(feature_set, bars, 0)
     bars_needed = dict.fromkeys(whole, 0)
-    for begin in _beginnings(bars):
-        late = _values(feature_set, bars.slice(begin))
+    for begin in _beginnings(bars.head(rows)):
+        late = _values(feature_set, bars, begin)
         for name, column in late.items():
             differs = _differ(whole[name][begin:], column, TOLERANCE * _spread(whole[name]))
             bars_needed[name] = max(bars_needed[name], _settled_after(differs))
@@ -103,8 +107,11 @@ def _settled_after(differs: np.ndarray) -> int:
     return end if differs[end:].sum() <= _RESIDUES * differs.size else int(rows[-1]) + 1
 
 
-def _values(feature_set: FeatureSet, bars: pl.DataFrame) -> dict[str, np.ndarray]:
-    table = evaluated(bars, feature_set.exprs)
+def _values(feature_set: FeatureSet, bars: pl.DataFrame, begin: int) -> dict[str, np.ndarray]:
+    """Evaluate the first symbol, of bars that all begin at that row of it."""
+    seen = bars.filter(pl.col("open_time") >= bars["open_time"][begin]) if begin else bars
+    one = cross.columns(seen, feature_set.cross).filter(pl.col("symbol") == bars["symbol"][0])
+    table = evaluated(one, feature_set.exprs)
     return {column.name: column.to_numpy() for column in table}
 
 
@@ -139,8 +146,8 @@ def _beginnings(bars: pl.DataFrame) -> list[int]:
     return spread
 
 
-def canonical(rows: int, *, interval: timedelta) -> pl.DataFrame:
-    """Return the fixed series that warm-up is measured on: one symbol, no gap, always the same.
+def canonical(rows: int, *, interval: timedelta, symbols: int = 1) -> pl.DataFrame:
+    """Return the fixed series that warm-up is measured on: no gap, always the same.
 
     A random walk in steps of a tick with changing volatility, stretches of up to 40 flat bars,
     and of bars without volume.
@@ -151,10 +158,12 @@ def canonical(rows: int, *, interval: timedelta) -> pl.DataFrame:
         Bars.
     interval : timedelta
         Length of one.
+    symbols : int
+        More than one: the others walk as the first does some hundreds of bars on.
 
     Returns
     -------
-    pl.DataFrame, shape (rows, 12)
+    pl.DataFrame, shape (rows * symbols, 12)
         `schema.BARS`, every column known.
 
     Examples
@@ -163,6 +172,9 @@ def canonical(rows: int, *, interval: timedelta) -> pl.DataFrame:
     ...     canonical(2_000, interval=timedelta(minutes=1)).head(1_000))
     True
     """
+    if symbols > 1:
+        longer = canonical(rows + _APART * (symbols - 1), interval=interval)
+        return pl.concat(_walking(longer, k, rows) for k in range(symbols))
     rng = np.random.Generator(np.random.PCG64(20240501))
     draws = rng.standard_normal((rows, 4))  # by row: a longer series begins as a shorter one
     row = np.arange(rows)
@@ -181,6 +193,12 @@ def canonical(rows: int, *, interval: timedelta) -> pl.DataFrame:
     quiet = flat & (row % 2 == 0) | (row % 499 < 25) & flat
     volume = np.where(quiet, 0.0, np.round(10 * np.exp(draws[:, 3]), 3))
     return _as_bars(open_, high, low, close, volume, interval)
+
+
+def _walking(walk: pl.DataFrame, number: int, rows: int) -> pl.DataFrame:
+    own = walk.slice(_APART * number, rows).drop("symbol", "time", "open_time")
+    symbol = pl.lit("CANONICAL" + f"_{number}" * (number > 0)).alias("symbol")
+    return walk.head(rows).select(symbol, "time", "open_time").hstack(own)
 
 
 def _as_bars(

@@ -7,14 +7,14 @@ on arrays, compiled at first use and kept on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from research.features.kernels import in_blocks, numpy_expr, window_sums
+from research.features.kernels import numpy_expr
+from research.features.loops import compiled, window_sums
 
 _SMALLEST = 1e-300
 
@@ -29,15 +29,51 @@ def ratio(part: pl.Expr, whole: pl.Expr, empty: float = 0.0) -> pl.Expr:
     return pl.when(whole == 0).then(part * 0.0 + empty).otherwise(part / whole)
 
 
-def share_of(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+def shares_of(part: np.ndarray, whole: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return ``part / whole`` of what is exactly zero whenever `whole` is, and then 0.
 
-    >>> table = pl.DataFrame({"a": [1.0, 0.0, None], "b": [2.0, 0.0, 0.0]})
-    >>> table.select(share_of(pl.col("a"), pl.col("b"))).to_series().to_list()
-    [0.5, 0.0, None]
+    >>> shares_of(np.array([1.0, 0.0]), np.array([2.0, 0.0])).tolist()
+    [0.5, 0.0]
     """
     # four times as fast as asking where it is zero
-    return part / whole.clip(lower_bound=_SMALLEST)
+    shares = np.maximum(whole, _SMALLEST, out=out)
+    return np.divide(part, shares, out=shares)
+
+
+def ratios_of(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return ``part / whole``, and 0 where `whole` is zero; NaN where either is.
+
+    >>> ratios_of(np.array([1.0, 2.0, np.nan]), np.array([2.0, 0.0, 0.0])).tolist()
+    [0.5, 0.0, nan]
+    """
+    empty = whole == 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = part / whole
+    if empty.any():
+        ratios[empty] = part[empty] * 0.0 + 0.0
+    return ratios
+
+
+def change_to(now: np.ndarray, before: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return ``now / before - 1``.
+
+    >>> change_to(np.array([3.0]), np.array([2.0])).tolist()
+    [0.5]
+    """
+    change = np.divide(now, before, out=out)
+    change -= 1.0
+    return change
+
+
+def percent_to(now: np.ndarray, before: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return `change_to` in percent.
+
+    >>> percent_to(np.array([3.0]), np.array([2.0])).tolist()
+    [50.0]
+    """
+    change = change_to(now, before, out)
+    change *= 100.0
+    return change
 
 
 def mean_of(column: str | pl.Expr, window: int) -> pl.Expr:
@@ -47,17 +83,16 @@ def mean_of(column: str | pl.Expr, window: int) -> pl.Expr:
     >>> bars.select(mean_of("volume", 2)).to_series().to_list()
     [None, 2.0, 4.0]
     """
-    heart = partial(window_means, window=window)
-    return numpy_expr(partial(in_blocks, heart, window - 1), column)
+    return numpy_expr(partial(window_means, window=window), column, lookback=window - 1)
 
 
-def window_means(values: np.ndarray, window: int) -> np.ndarray:
+def window_means(values: np.ndarray, window: int, out: np.ndarray | None = None) -> np.ndarray:
     """Return the mean of every `window` neighbours, each summed afresh.
 
     >>> window_means(np.array([1.0, 3.0, 5.0]), 2).tolist()
     [2.0, 4.0]
     """
-    total = window_sums(values, window)
+    total = window_sums(values, window, out)
     total /= window
     return total
 
@@ -89,7 +124,7 @@ def exponential_mean(values: np.ndarray, span: int, *, adjusted: bool) -> np.nda
     """
     means = np.empty(len(values))
     if len(values):
-        _machine(_exponential)(values, 2.0 / (span + 1), adjusted, means)
+        compiled(_exponential)(values, 2.0 / (span + 1), adjusted, means)
     return means
 
 
@@ -107,7 +142,7 @@ def _exponential(values: Any, share: float, adjusted: bool, means: Any) -> None:
         means[i] = mean
 
 
-def window_deviations(values: np.ndarray, window: int) -> np.ndarray:
+def window_deviations(values: np.ndarray, window: int, out: np.ndarray | None = None) -> np.ndarray:
     """Return the sample standard deviation (ddof 1) of every `window` neighbours.
 
     Parameters
@@ -127,12 +162,12 @@ def window_deviations(values: np.ndarray, window: int) -> np.ndarray:
     >>> window_deviations(np.array([1.0, 3.0, 3.0]), 2).round(6).tolist()
     [1.414214, 0.0]
     """
-    found = np.empty(len(values) - window + 1)
-    _machine(_deviations)(values, window, False, found)
+    found = np.empty(len(values) - window + 1) if out is None else out
+    compiled(_deviations)(values, window, False, found)
     return found
 
 
-def window_scores(values: np.ndarray, window: int) -> np.ndarray:
+def window_scores(values: np.ndarray, window: int, out: np.ndarray | None = None) -> np.ndarray:
     """Return by how many sample deviations the newest of `window` neighbours is above their mean.
 
     Parameters
@@ -150,8 +185,8 @@ def window_scores(values: np.ndarray, window: int) -> np.ndarray:
     >>> window_scores(np.array([1.0, 3.0, 3.0]), 2).round(6).tolist()
     [0.707107, 0.0]
     """
-    found = np.empty(len(values) - window + 1)
-    _machine(_deviations)(values, window, True, found)
+    found = np.empty(len(values) - window + 1) if out is None else out
+    compiled(_deviations)(values, window, True, found)
     return found
 
 
@@ -165,12 +200,21 @@ def _deviations(values: Any, window: int, scored: bool, found: Any) -> None:
         squares = found[start:end]
         for i in range(end - start):
             total[i] = squares[i] = 0.0
-        for back in range(window - 1):
-            older = values[start + back : end + back]
+        for back in range(0, window - 2, 2):  # two at a time: half the reading and writing
+            older, old = (
+                values[start + back : end + back],
+                values[start + back + 1 : end + back + 1],
+            )
             for i in range(end - start):
-                away = older[i] - newest[i]
-                total[i] += away
-                squares[i] += away * away
+                away, off = older[i] - newest[i], old[i] - newest[i]
+                total[i] = total[i] + away + off
+                squares[i] = squares[i] + away * away + off * off
+        if window % 2 == 0:
+            old = values[start + window - 2 : end + window - 2]
+            for i in range(end - start):
+                off = old[i] - newest[i]
+                total[i] += off
+                squares[i] += off * off
         for i in range(end - start):
             variance = (squares[i] - total[i] * total[i] / window) / (window - 1)
             squares[i] = np.sqrt(max(variance, 0.0))
@@ -180,7 +224,7 @@ def _deviations(values: Any, window: int, scored: bool, found: Any) -> None:
                 squares[i] = -total[i] / (window * spread) if spread > 0.0 else 0.0
 
 
-def window_slopes(values: np.ndarray, window: int) -> np.ndarray:
+def window_slopes(values: np.ndarray, window: int, out: np.ndarray | None = None) -> np.ndarray:
     """Return the least-squares slope, per bar, of a line through every `window` neighbours.
 
     Parameters
@@ -200,8 +244,8 @@ def window_slopes(values: np.ndarray, window: int) -> np.ndarray:
     >>> window_slopes(np.array([1.0, 3.0, 5.0, 5.0]), 3).tolist()
     [2.0, 1.0]
     """
-    slopes = np.empty(len(values) - window + 1)
-    _machine(_slopes)(values, window, slopes)
+    slopes = np.empty(len(values) - window + 1) if out is None else out
+    compiled(_slopes)(values, window, slopes)
     return slopes
 
 
@@ -242,7 +286,7 @@ def directional_movements(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray
     ([2.0, 0.0], [0.0, 1.0])
     """
     sides = np.empty((2, len(high) - 1))
-    _machine(_movements)(high, low, sides[0], sides[1])
+    compiled(_movements)(high, low, sides[0], sides[1])
     return sides[0], sides[1]
 
 
@@ -251,11 +295,3 @@ def _movements(high: Any, low: Any, up: Any, down: Any) -> None:
         rise, fall = high[i + 1] - high[i], low[i] - low[i + 1]
         up[i] = rise if rise > abs(fall) else 0.0
         down[i] = fall if fall > abs(rise) else 0.0
-
-
-@cache
-def _machine(loop: Callable[..., None]) -> Callable[..., None]:
-    """Compile a loop; without the interpreter's lock, so that columns can run side by side."""
-    import numba
-
-    return numba.njit(loop, nogil=True, cache=True)

@@ -144,7 +144,7 @@ def fee_sweep(table: Any, *, break_even: float | None = None, ax: Axes | None = 
 
 
 def alpha_factor(table: Any, *, ax: Axes | None = None) -> Axes:
-    """Draw the alpha factor of the quantile study: the mean over symbols of the scaled signal.
+    """Draw the alpha factor: the mean over symbols of the scaled signal.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def truth(known: dict[str, Any]) -> pl.DataFrame:
 
 
 def alpha(found: Evaluation, tested: Backtest) -> pl.DataFrame:
-    """Return S2's alpha factor: the z-score of each symbol's signal, averaged over symbols."""
+    """Return the alpha factor: the z-score of each symbol's signal, averaged over symbols."""
     signal = tested.reasons.select("symbol", "time", signal=pl.col("position").sign())
     return performance.alpha_factor(signal)
 

@@ -18,6 +18,7 @@ import polars as pl
 from research import schema, units
 from research.errors import UserError
 
+MIN_BLOCKS = 3
 MIN_DAYS = 15
 MIN_ROWS = 30
 SHORT_BLOCKS = 60
@@ -37,7 +38,7 @@ class Blocks:
     n_days : int
         UTC days that hold rows.
     text : str
-        How the blocks were cut, for people.
+        What the blocks are, for people: ``31 whole UTC days``.
     """
 
     group: np.ndarray
@@ -49,6 +50,12 @@ class Blocks:
     def count(self) -> int:
         """Number of blocks."""
         return int(self.block.max()) + 1
+
+    def told(self, draws: int) -> str:
+        """Tell how an interval was drawn from them, or why there is none."""
+        if self.count < MIN_BLOCKS:
+            return f"too short for an interval: {self.text}"
+        return f"{draws:,} draws of {self.text}, all symbols together"
 
 
 def scored(frame: Any, columns: tuple[str, ...], name: str) -> pl.DataFrame:
@@ -104,7 +111,7 @@ def cut(time: pl.Series, horizon: timedelta) -> Blocks:
     >>> start, end = (datetime(2025, 1, d, tzinfo=UTC) for d in (1, 3))
     >>> times = pl.datetime_range(start, end, "5m", closed="right", eager=True)
     >>> cut(times, timedelta(minutes=10)).text
-    'under 15 groups of UTC days: 60 blocks of 48 min (at least twice the horizon)'
+    '60 blocks of 48 min, as fewer than 15 UTC days hold 30 rows'
     """
     horizon = units.duration(horizon)
     micros = time.to_physical().to_numpy()
@@ -133,10 +140,12 @@ def _merge_thin_days(rows: np.ndarray) -> np.ndarray:
 def _whole_days(group: np.ndarray, n_groups: int, n_days: int, horizon: timedelta) -> Blocks:
     length = max(1, math.ceil(2 * horizon / timedelta(days=1)))
     block = group // length
-    what = f"blocks of {length} UTC days" if length > 1 else "whole UTC days"
+    count = int(block.max()) + 1
+    days, whole = "UTC days", "whole "
     if n_groups < n_days:
-        what = f"groups of UTC days with at least {MIN_ROWS} rows"
-    return Blocks(group, block, n_days, f"{int(block.max()) + 1} {what}")
+        days, whole = f"groups of UTC days with at least {MIN_ROWS} rows", ""
+    text = f"{_counted(count)} of {length} {days}" if length > 1 else f"{count} {whole}{days}"
+    return Blocks(group, block, n_days, text)
 
 
 def _pieces(micros: np.ndarray, group: np.ndarray, n_days: int, horizon: timedelta) -> Blocks:
@@ -147,10 +156,48 @@ def _pieces(micros: np.ndarray, group: np.ndarray, n_days: int, horizon: timedel
         (micros - start) // (length // timedelta(microseconds=1)), return_inverse=True
     )
     text = (
-        f"under {MIN_DAYS} groups of UTC days: {int(block.max()) + 1} blocks of "
-        f"{units.show(length)} (at least twice the horizon)"
+        f"{_counted(int(block.max()) + 1)} of {units.show(length)}, "
+        f"as fewer than {MIN_DAYS} UTC days hold {MIN_ROWS} rows"
     )
     return Blocks(group, block, n_days, text)
+
+
+def _counted(blocks: int) -> str:
+    return f"{blocks} block{'' if blocks == 1 else 's'}"
+
+
+def drawn_ends(
+    sums: np.ndarray, weights: np.ndarray, value: float, draws: int, seed: int
+) -> np.ndarray:
+    """Draw blocks again and again, and return how far a mean over them strays from its value.
+
+    Parameters
+    ----------
+    sums, weights : np.ndarray, shape (n_blocks,)
+        Of each block; the mean is the one over the other. At least 2 blocks.
+    value : float
+        The mean over all blocks.
+    draws, seed : int
+        How many draws, and of which dice: the same seed draws the same blocks.
+
+    Returns
+    -------
+    np.ndarray, shape (2,)
+        2.5 and 97.5 % points of the drawn mean less `value`, widened for few blocks by Student's
+        factor and by ``sqrt(n / (n - 1))``.
+
+    Examples
+    --------
+    >>> low, high = drawn_ends(np.array([1.0, 2.0, 3.0]), np.ones(3), 2.0, 1_000, 0)
+    >>> bool(low < 0 < high)
+    True
+    """
+    count = len(sums)
+    taken = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+    drawn = (taken @ sums) / (taken @ weights)
+    ends = np.quantile(drawn - value, [0.025, 0.975])
+    stretch = float(half_width_factor(count)) / 1.959964
+    return ends * stretch * np.sqrt(count / (count - 1))
 
 
 def half_width_factor(blocks: np.ndarray | int) -> np.ndarray:

@@ -14,7 +14,6 @@ from research import schema
 from research.errors import UserError
 from research.scores import blocks as _blocks
 from research.scores.blocks import Blocks
-from research.scores.ic import _deviations
 
 NAMES = tuple(column.removeprefix("p_") for column in schema.CLASSES)
 BINS = 10
@@ -169,7 +168,7 @@ def classification(
         by_symbol=pl.DataFrame(each),
         n_days=cut.n_days,
         n_rows=table.height,
-        blocks=_how(cut, draws),
+        blocks=cut.told(draws),
     )
 
 
@@ -250,10 +249,10 @@ def _headline(rows: _Rows, cut: Blocks, draws: int, seed: int) -> dict[str, Any]
 def _estimate(values: np.ndarray, cut: Blocks, draws: int, seed: int, *, least: float) -> Estimate:
     """Mean over all rows, with its interval from drawn blocks."""
     value = float(values.mean())
-    if cut.count < 3:
+    if cut.count < _blocks.MIN_BLOCKS:
         return Estimate(value, least, 1.0)
     sums, counts = np.bincount(cut.block, values), np.bincount(cut.block).astype(float)
-    low, high = value + _deviations(sums, counts, value, draws, seed)
+    low, high = value + _blocks.drawn_ends(sums, counts, value, draws, seed)
     return Estimate(value, max(float(low), least), min(float(high), 1.0))
 
 
@@ -340,9 +339,3 @@ def _wilson(share: np.ndarray, n: np.ndarray, z: float) -> tuple[np.ndarray, np.
     centre = (share + z**2 / (2 * n)) / shrink
     half = z / shrink * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return centre - half, centre + half
-
-
-def _how(cut: Blocks, draws: int) -> str:
-    if cut.count < 3:
-        return f"too short for an interval: {cut.text}"
-    return f"{draws:,} draws of {cut.text}, all symbols together"

@@ -112,7 +112,9 @@ def ic(forecasts: Any, *, horizon: timedelta, draws: int = 1000, seed: int = 0) 
     rows = scored(forecasts, ("forecast", "y"), "forecasts")
     cut = _blocks.cut(rows["time"], horizon)
     score = _bootstrap(_rank_parts(rows, cut), cut, draws, seed)
-    return _reach(score, score.ic - _uncentred(rows, cut)) if cut.count >= 3 else score
+    if cut.count < _blocks.MIN_BLOCKS:
+        return score
+    return _reach(score, score.ic - _uncentred(rows, cut))
 
 
 def pearson_scaled(
@@ -345,7 +347,7 @@ def _uncentred(rows: pl.DataFrame, cut: Blocks) -> float:
 def _reach(score: Score, lift: float) -> Score:
     """Move the interval's end out to where the score would lie without its lift."""
     low, high = score.low - max(lift, 0.0), score.high - min(lift, 0.0)
-    text = f"{score.blocks}; reaches out by the day's own mean ({lift:+.4f})"
+    text = f"{score.blocks}; one end moved out for what a day's own mean lifts ({lift:+z.4f})"
     return replace(score, low=max(low, -1.0), high=min(high, 1.0), blocks=text)
 
 
@@ -376,21 +378,7 @@ def _bootstrap(parts: np.ndarray, cut: Blocks, draws: int, seed: int) -> Score:
     weight = 1 / np.bincount(cut.group)[cut.group]
     sums, weights = np.bincount(cut.block, parts * weight), np.bincount(cut.block, weight)
     value = float(sums.sum() / weights.sum())
-    if cut.count < 3:
-        text = f"too short for an interval: {cut.text}"
-        return Score(value, -1.0, 1.0, cut.n_days, len(parts), text)
-    low, high = value + _deviations(sums, weights, value, draws, seed)
-    text = f"{draws:,} draws of {cut.text}, all symbols together"
-    return Score(value, float(low), float(high), cut.n_days, len(parts), text)
-
-
-def _deviations(
-    sums: np.ndarray, weights: np.ndarray, value: float, draws: int, seed: int
-) -> np.ndarray:
-    """2.5 and 97.5 % points of the drawn statistic about its value, widened for few blocks."""
-    count = len(sums)
-    taken = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    drawn = (taken @ sums) / (taken @ weights)
-    ends = np.quantile(drawn - value, [0.025, 0.975])
-    stretch = float(_blocks.half_width_factor(count)) / 1.959964
-    return ends * stretch * np.sqrt(count / (count - 1))
+    low, high = -1.0, 1.0
+    if cut.count >= _blocks.MIN_BLOCKS:
+        low, high = (value + _blocks.drawn_ends(sums, weights, value, draws, seed)).tolist()
+    return Score(value, low, high, cut.n_days, len(parts), cut.told(draws))

@@ -91,20 +91,51 @@ def test_equal_hearts_are_computed_once_in_an_evaluation_and_then_forgotten():
         calls.append(factor)
         return close * factor
 
-    def twice(factor):
+    def times(factor):
         return kernels.numpy_expr(kernels.partial(heart, factor=factor), "close")
 
+    def more(expr):
+        return kernels.numpy_expr(np.add, expr, "open", lookback=0)
+
     bars = laws.market(symbols=1, rows=50)
-    chosen = [twice(2.0).alias("a"), (twice(2.0) + 1).alias("b"), twice(3.0).alias("c")]
+    chosen = {"a": times(2.0), "b": more(times(2.0)), "c": more(times(3.0)), "d": times(3.0)}
+    chosen = [kernels.named(expr, name) for name, expr in chosen.items()]
     table = kernels.evaluated(bars, chosen)
     assert sorted(calls) == [2.0, 3.0]
-    assert (table["b"] - table["a"] == 1).all() and (table["c"] > table["a"]).all()
+    assert (table["b"] - bars["open"] - table["a"]).abs().max() < 1e-12
+    assert table.equals(bars.select(chosen)), "polars, asked itself, says the same"
+    calls.clear()
     kernels.evaluated(bars.head(20), chosen)
-    assert sorted(calls) == [2.0, 2.0, 3.0, 3.0]
-    assert kernels._under_evaluation == {}
-    with pytest.raises(UserError):
+    assert sorted(calls) == [2.0, 3.0]
+    with pytest.raises(UserError, match=r"^no$"):
         kernels.evaluated(bars, [pl.col("close").map_batches(_refuse, return_dtype=pl.Float64)])
-    assert kernels._under_evaluation == {}
+
+
+def test_hearts_polars_and_single_values_stand_side_by_side():
+    bars = laws.market(symbols=1, rows=50)
+    heart = kernels.named(kernels.numpy_expr(np.negative, "close"), "b")
+    table = kernels.evaluated(bars, [pl.col("close"), heart, pl.lit(1.0).alias("one")])
+    assert table.columns == ["close", "b", "one"] and table.height == 50
+    assert (table["one"] == 1.0).all() and (table["b"] == -table["close"]).all()
+    with pytest.raises(pl.exceptions.ColumnNotFoundError, match="nope"):
+        kernels.evaluated(bars, [kernels.numpy_expr(np.negative, "nope")])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 60, 999])
+@pytest.mark.parametrize("block", [3, 64, 10_000])
+def test_pieces_are_the_whole(rows, block, monkeypatch):
+    """Hearts on hearts, wholes between pieces: the values do not depend on where pieces end."""
+    step = kernels.numpy_expr(np.diff, "close", lookback=1)
+    mean = windows.mean_of(kernels.numpy_expr(np.negative, "close"), 20)
+    whole = kernels.numpy_expr(np.cumsum, "volume")
+    chosen = [step, mean, kernels.numpy_expr(np.add, windows.mean_of(whole, 3), mean, lookback=0)]
+    chosen = [kernels.named(expr, str(i)) for i, expr in enumerate(chosen)]
+    bars = laws.market(symbols=1, rows=rows)
+    straight = kernels.evaluated(bars, chosen)
+    monkeypatch.setattr(kernels, "_BLOCK", block)
+    assert straight.equals(kernels.evaluated(bars, chosen))
+    assert straight.equals(bars.select(chosen))
+    assert straight.null_count().row(0) == tuple(min(rows, n) for n in (1, 19, 19))
 
 
 def _refuse(_):

@@ -148,7 +148,9 @@ def test_no_set_knows_nan_on_dead_or_half_dead_bars(name, volume):
         [moving.head(700), quiet(float(moving["close"][699]), 1_400, volume).tail(700)]
     )
     for bars in (quiet(volume=volume, rows=1_400), half):
-        table = features.evaluate(bars, features.SETS[name])
+        twin = bars.with_columns(pl.lit("Z").alias("symbol"))
+        both = pl.concat([bars, twin]) if features.SETS[name].cross else bars
+        table = features.evaluate(both, features.SETS[name])
         numbers = table.select(features.SETS[name].names)
         assert (
             numbers.select(pl.all().is_finite().fill_null(True).all()).row(0)

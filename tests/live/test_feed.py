@@ -19,8 +19,7 @@ from .feeds import MINUTE, QUICK, SYMBOLS, expected, market, plain, play, source
 
 BARS = market(minutes=32)
 START = start_of(BARS)
-# a revision that comes before the bar is acted on is the bar: see the tests of revisions
-CASES = [(kind, args) for kind in RECOVERABLE if kind != "revised" for args in RECOVERABLE[kind]]
+CASES = [(kind, args) for kind in RECOVERABLE for args in RECOVERABLE[kind]]
 VENUES = ("binance", "bybit")
 
 
@@ -192,10 +191,14 @@ async def test_a_slow_reader_of_moments_loses_none():
 
 async def test_revisions_on_the_wire():
     """Before the moment the later version is the bar; after it, it is noted and no more."""
-    faults = [Fault("revised", at=3, target="ADAUSDT"), Fault("revised", at=6, target="ETHUSDT")]
+    later = {"us": 30_000_000}
+    faults = [
+        Fault("revised", at=3, target="ADAUSDT"),
+        Fault("revised", at=6, target="ADAUSDT", args=later),
+    ]
     played = await play(BARS, faults=faults)
     notes = [(b["symbol"], b["acted_on"]) for k, b in played.notes if k == "revision"]
-    assert notes == [("ADAUSDT", "now"), ("ETHUSDT", "was")]
+    assert notes == [("ADAUSDT", "now"), ("ADAUSDT", "was")]
     changed = [
         (have[0], a[0])
         for have, want in zip(plain(played.moments), wanted(), strict=True)
@@ -203,6 +206,13 @@ async def test_revisions_on_the_wire():
         if a != b
     ]
     assert changed == [(START + 4 * MINUTE, "ADAUSDT")]
+
+
+async def test_a_bar_from_the_future_is_refused():
+    faults = [Fault("off_grid", at=4, target="BTCUSDT", args={"ms": 2 * 3_600_000})]
+    played = await play(market(minutes=200), until=START + 12 * MINUTE, faults=faults)
+    assert plain(played.moments) == expected(market(minutes=200), START)[:12]
+    assert [b["reason"] for k, b in played.notes if k == "rejected"] == ["from the future"]
 
 
 async def test_klines_are_checked_against_their_trades():

@@ -16,7 +16,7 @@ from research.live.feed.bybit import Bybit
 from research.live.feed.checking import PrintCheck
 from research.live.feed.limits import Limits, Pauses
 from research.live.feed.prints import add, differences
-from research.live.feed.records import Bad, Print, Reply, Seen
+from research.live.feed.records import Bad, Print, Reply, Seen, Unfit
 from research.live.feed.rest import Unanswered
 from research.live.feed.skew import Skew
 from research.live.feed.stream import Stream
@@ -153,6 +153,34 @@ def test_no_message_breaks_a_reader(data):
     for venue in (BINANCE, BYBIT):
         for event in venue.read(text):
             assert isinstance(event, (Seen, Print, Bad, Reply))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        (0, 1638747661000, "off the grid"), (0, "x", "open time is 'x'"), (1, "NaN", "open is 'NaN'"),
+        (2, "9", "high 9.0"), (5, "-1", "an amount"), (8, 1.5, "trades is 1.5"),
+    ],
+)  # fmt: skip
+def test_bad_rows_of_rest_are_refused(column, value, why):
+    row = [1638747660000, "10", "25", "10", "20", "1", 1638747719999, "1", 5, "1", "1", "0"]
+    assert BINANCE.bar(row, "BTCUSDT", "rest").source == "rest"
+    row[column] = value
+    with pytest.raises(Unfit, match=why):
+        BINANCE.bar(row, "BTCUSDT", "rest")
+
+
+@pytest.mark.parametrize("told", [None, [], {}, {"result": []}, {"result": {"list": 3}}, 7, "x"])
+def test_answers_of_another_form_are_refused(told):
+    for venue in (BINANCE, BYBIT):
+        if venue is BINANCE and told == []:
+            continue
+        with pytest.raises(Unfit):
+            venue.rows(told)
+        with pytest.raises(Unfit):
+            venue.opened(told)
+        with pytest.raises(Unfit):
+            venue.clock(told)
 
 
 def test_replies_are_not_records():
@@ -304,21 +332,16 @@ def test_bars_of_trades_are_their_groups(interval):
     assert [bar[1:10] for bar in got] == slow_bars(trades(), interval)[1:-1]
 
 
-@given(st.data())
-def test_repeated_trades_change_nothing_and_a_hole_spoils_its_bars(data):
+@pytest.mark.parametrize("place", range(1, len(trades()) - 1))
+def test_a_hole_spoils_the_bars_it_may_touch_and_no_other(place):
     made = trades()
-    lost = data.draw(st.sampled_from(made[1:-1]))
+    before, lost, after = (t.time // MINUTE * MINUTE for t in made[place - 1 : place + 2])
     state, got = None, []
-    for trade in (t for t in made if t != lost):
-        for _ in range(data.draw(st.integers(1, 2))):
+    for trade in made[:place] + made[place + 1 :]:
+        for _ in range(2):  # a repetition changes nothing
             state, closed = add(state, trade, MINUTE)
-            got += [closed] if closed else []
-    hole = lost.time // MINUTE * MINUTE
-    before = max(t.time for t in made if t.id < lost.id) // MINUTE * MINUTE
-    after = min(t.time for t in made if t.id > lost.id) // MINUTE * MINUTE
-    spoilt = {hole} | ({before} if after > before else set()) | ({after} if after > hole else set())
-    assert not spoilt & {bar.open_time for bar in got} - {after}
-    assert all(bar.open_time in range(MINUTE, 4 * MINUTE) for bar in got)
+            got += [closed.open_time] if closed else []
+    assert got == [t for t in (MINUTE, 2 * MINUTE) if t not in {before, lost, after}]
 
 
 class FakeHost:

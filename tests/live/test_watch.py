@@ -1,0 +1,277 @@
+"""Paper trading from a notebook: started, watched, left alone, stopped, and read as tables."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import nbformat
+import polars as pl
+import pytest
+from nbclient import NotebookClient
+
+from research import live, schema
+from research.errors import UserError
+from research.live import cell, folders
+from research.live import watch as room
+from research.live.story import Story
+from research.plots import live as plots
+
+from .shown import MINUTE, START, beat, begun, folder, moment, row, write
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "simulated.days": 10,
+    "simulated.symbols": 2,
+    "live.days": 1,
+    "validation.train": "7 d",
+    "validation.test": "2 d",
+    "backtest.enter": "1 bps",
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """One store for the module: the market is drawn and the first champion trained once."""
+    place = tmp_path_factory.mktemp("data")
+    before = os.environ.get("ALPHABOOK_DATA")
+    os.environ["ALPHABOOK_DATA"] = str(place)
+    yield place
+    if before is None:
+        del os.environ["ALPHABOOK_DATA"]
+    else:
+        os.environ["ALPHABOOK_DATA"] = before
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = folder(tmp_path)
+    trade = {"symbol": "AUSDT", "entry_time": START, "exit_time": START + MINUTE, "net": 2.5}
+    told = (moment(n, row(), row("BUSDT"), equity=1e4 + n, trades=[trade]) for n in range(1, 6))
+    stop = {"time": START, "why": "x", "bars": 5, "trades": 5}
+    write(made, *begun(), *told, ("note", {"kind": "gap", "time": START, "more": [1]}))
+    write(made, ("stop", stop))
+    beat(made, stopped=True)
+    return made
+
+
+def at(n):
+    return datetime(2024, 1, 13, tzinfo=UTC) + n * timedelta(minutes=1)
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def test_a_room_and_a_call_may_share_a_name():
+    code = "from research import live; from research.live import {0}; {0}.{1}; live.{0}.__call__; "
+    code += (
+        "import research.live.{0} as again; assert again is live.{0} is {0}; assert callable({0})"
+    )
+    for name, inside in (("parity", "check"), ("watch", "start")):
+        subprocess.run([sys.executable, "-c", code.format(name, inside)], cwd=ROOT, check=True)
+    assert importlib.import_module("research.live.parity").check
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        live.nonsense  # noqa: B018
+
+
+def test_the_face_is_light():
+    code = "import sys; from research import live; heavy = {'polars', 'matplotlib', 'lightgbm'}; "
+    code += "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def test_a_run_s_tables(place):
+    run = live.Run(place)
+    decided = run.decisions()
+    assert decided.columns[:4] == ["time", "symbol", "reason", "position"]
+    assert decided.height == 10 and decided["time"][0] == at(1)
+    assert decided.schema["time"] == schema.TIME
+    assert run.equity()["equity"].to_list() == [1e4 + n for n in range(1, 6)]
+    assert run.trades()["exit_time"].to_list() == [at(1)] * 5
+    assert run.latency()["features"].to_list() == [900] * 5
+    assert run.events("note").select("kind", "more").row(0) == ("gap", "[1]")
+    assert run.events()["kind"].to_list()[-1] == "stop" and run.events().height == 9
+    assert run.summary() == {"why": "x", "bars": 5, "trades": 5}
+    assert "<pre>" in run._repr_html_() and repr(run).startswith("Run('2026-11-21_0700_demo_abcd'")
+
+
+def test_a_run_without_a_bar_has_tables_too(tmp_path):
+    run = live.Run(folder(tmp_path))
+    assert run.decisions().columns == ["time", "symbol", "reason", "position"]
+    assert run.equity().schema == {"time": schema.TIME, "equity": pl.Float64, "control": pl.Int64}
+    for table in (run.trades(), run.latency(), run.events("swap"), run.evidence(), run.events()):
+        assert table.is_empty() and "time" in [name[-4:] for name in table.columns]
+
+
+def test_html_of_a_run_is_escaped(tmp_path):
+    made, evil = folder(tmp_path), "<img src=x onerror=alert(1)>"
+    write(made, *begun(), moment(1, row(evil, reason=evil)), ("stop", {"why": evil}))
+    beat(made, feed=[{"name": evil, "state": evil, "messages": 1}])
+    story = Story()
+    story.follow(made)
+    shown = cell.words(live.Run(made).status(), story) + live.Run(made)._repr_html_()
+    assert "<img" not in shown and shown.count("&lt;img") >= 5
+    assert cell.picture(story).startswith(b"\x89PNG")
+
+
+def test_an_unknown_run_is_told(store):
+    with pytest.raises(UserError):
+        live.open("nothing like it")
+    assert live.runs() == folders.runs()
+
+
+# -- a run of its own -----------------------------------------------------------------------------
+
+
+def test_the_line_in_which_a_runner_said_why(tmp_path):
+    said = tmp_path / room.SAID
+    assert room.last_words(tmp_path) == "it said nothing"
+    said.write_text("12:00:00 start\nerror: study demo: no bars\nbye\n\n")
+    assert room.last_words(tmp_path) == "error: study demo: no bars"
+    said.write_text("Traceback\n  x\nValueError: y\n")
+    assert room.last_words(tmp_path) == "ValueError: y"
+
+
+def test_real_orders_start_nothing(store):
+    known = live.runs()
+    with pytest.raises(UserError, match="paper"):
+        live.start("demo", SMALL | {"live.mode": "live"})
+    with pytest.raises(UserError, match="simulated"):
+        live.start("demo", {"simulate.days": 3})
+    assert live.runs() == known
+
+
+@pytest.mark.slow
+def test_a_child_that_dies_before_its_first_bar_says_why(store):
+    run = live.start("demo", SMALL | {"simulated.days": 3})
+    with pytest.raises(UserError, match=r"before its first bar: error: study demo: a model"):
+        live.watch(run)
+    assert not run.running
+
+
+@pytest.mark.slow
+def test_interrupting_the_cell_never_stops_trading(store):
+    begun_at = time.monotonic()
+    run = live.start("demo", SMALL, speed=600)
+    assert time.monotonic() - begun_at < 5 and run.running
+    try:
+        while not run.equity().height:
+            assert run.running, room.last_words(run.folder)
+            time.sleep(0.1)
+        assert os.getsid(folders.runner(run.folder)) != os.getsid(0)
+        threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        assert live.watch(run) is run
+        seen = run.equity().height
+        time.sleep(1.0)
+        assert run.running and run.equity().height > seen
+    finally:
+        live.stop(run)
+    assert not run.running and run.events()["kind"][-1] == "stop"
+    assert live.stop(run) is run
+    found = live.parity(run)
+    assert found.unexplained == 0 and found.bars == run.decisions().height
+
+
+CELLS = [
+    f"from research import live\nrun = live.start('demo', {SMALL!r}, span='90m', speed=300)",
+    "live.watch(run)",
+    "live.parity(run).unexplained, run.equity().height, live.open() is not run",
+]
+
+
+@pytest.mark.slow
+def test_a_notebook_draws_until_the_run_has_ended(store, tmp_path):
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    book = nbformat.v4.new_notebook(cells=cells)
+    updates = []
+
+    class Client(NotebookClient):
+        def process_message(self, message, *given):
+            if message["msg_type"] == "update_display_data":
+                updates.append(time.monotonic())
+            return super().process_message(message, *given)
+
+    resources = {"metadata": {"path": str(ROOT)}}
+    Client(book, kernel_name="python3", timeout=120, resources=resources).execute()
+    shown = [output.get("data", {}) for output in book.cells[1].outputs]
+    assert sum("image/png" in data for data in shown) == 1, "one picture, drawn over"
+    html = "".join(data.get("text/html", "") for data in shown)
+    assert "not running since" in html and "no_edge" in html or "hold" in html
+    assert book.cells[2].outputs[0]["data"]["text/plain"] == "(0, 90, True)"
+    pictures = updates[::2]
+    gaps = [after - before for before, after in zip(pictures, pictures[1:])]
+    assert len(pictures) >= 3 and min(gaps[:-1]) > 0.8, gaps
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+def test_equity_and_position(place):
+    run = live.Run(place)
+    ax = plots.live_run(run.equity(), run.decisions(), capital=1e4)
+    (curve, line) = ax.get_lines()
+    assert curve.get_ydata().tolist() == [1e4 + n for n in range(1, 6)]
+    assert line.get_ydata()[0] == 1e4 and "+0.050% since the start" in ax.get_title(loc="left")
+    held = ax.figure.axes[1].get_lines()
+    assert [line.get_label() for line in held[:2]] == ["AUSDT", "BUSDT"]
+    assert held[0].get_ydata().tolist() == [50.0] * 5
+    empty = plots.live_run(run.equity().clear(), run.decisions().clear())
+    assert "no bar has been decided" in empty.texts[0].get_text()
+
+
+def test_latency_beside_what_was_assumed():
+    took = pl.DataFrame({"close_to_known": range(1000, 101_000, 1000)}, schema_overrides={})
+    table = took.with_columns(features=pl.lit(0), forecast=pl.lit(0), decide=pl.lit(0))
+    ax = plots.live_latency(table, assumed=0.25)
+    measured, assumed = ax.get_lines()
+    assert assumed.get_xdata()[0] == 250.0
+    assert measured.get_xdata()[94] == 95.0 and measured.get_ydata()[94] == 0.95
+    assert "median 50.5 ms" in ax.get_title(loc="left") and "assumed 250 ms" in ax.get_title(
+        loc="left"
+    )
+    assert "no bar" in plots.live_latency(table.clear(), assumed=0.0).texts[0].get_text()
+
+
+def test_reasons_over_time_are_shares():
+    times = [at(n) for n in range(180)]
+    reason = ["entry" if n % 60 == 0 else "hold" if n < 120 else "no_edge" for n in range(180)]
+    ax = plots.live_reasons(pl.DataFrame({"time": times, "reason": reason}))
+    bars = {part.get_label(): [bar.get_height() for bar in part] for part in ax.containers}
+    assert bars["hold"] == pytest.approx([59 / 60, 59 / 60, 0])
+    assert [sum(column) for column in zip(*bars.values())] == pytest.approx([1, 1, 1])
+    assert "180 decisions, 66% of them hold" in ax.get_title(loc="left")
+
+
+def test_many_reasons_are_put_together():
+    table = pl.DataFrame({"time": [at(0)] * 10, "reason": [f"r{n}" for n in range(10)]})
+    labels = [part.get_label() for part in plots.live_reasons(table).containers]
+    assert len(labels) == 7 and labels[-1] == "others"
+
+
+def test_evidence_of_a_challenger():
+    table = pl.DataFrame({"time": [at(n) for n in range(3)], "e_value": [1.0, 4.0, 8.0]})
+    ax = plots.live_evidence(table, needed=20.0)
+    assert ax.get_yscale() == "log" and ax.get_lines()[0].get_ydata()[0] == 20.0
+    assert ax.get_title(loc="left") == "e-value 8 of 20 needed"
+    assert "no challenger" in plots.live_evidence(table.clear(), needed=20.0).texts[0].get_text()
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(UserError, match=r"plots.live_evidence: column 'e_value' is missing"):
+        plots.live_evidence(pl.DataFrame({"time": [at(0)]}), needed=20.0)
