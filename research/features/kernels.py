@@ -122,6 +122,7 @@ class Made(NamedTuple):
     name: str = ""
 
     def of_series(self, columns: Sequence[pl.Series]) -> pl.Series:
+        """Return its values on the inputs as polars hands them over."""
         arrays = [column.to_numpy() for column in columns]
         if self.lookback is None:
             return self.known(self.heart(*arrays))

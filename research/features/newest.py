@@ -15,8 +15,7 @@ import polars as pl
 
 from research import schema
 from research.errors import UserError
-from research.features.kernels import _MARK, evaluated
-from research.features.kernels import _Made as Made
+from research.features.kernels import Made, evaluated, made_of
 from research.features.returns import SIGMA_BARS, sigma
 from research.features.sets import FeatureSet
 from research.features.warmup import warmup

@@ -5,6 +5,7 @@ Starting is recovering: a run that was killed goes on from its journal, a new on
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -65,6 +66,7 @@ async def fresh(
     atomic.write_parquet(folder / replay.BARS, bars)
     atomic.write_parquet(folder / replay.FORECASTS, past)
     kept = replay.registry(folder)
+    shutil.rmtree(kept.folder, ignore_errors=True)  # of a beginning that was killed
     name = kept.add(champion, {"at": start, "why": "first", **drift_facts(study, bars, start)})
     kept.promote(name, at=start, why="first", evidence={})
     begun = {
@@ -111,6 +113,7 @@ def recover(folder: Path) -> Prepared:
     decided = [event.body for event in events if event.kind == "moment"]
     bars = pl.concat([history.bars, _recorded(study, decided)]).sort(schema.KEY)
     champion, kept = str(known.champion), replay.registry(folder)
+    _agree(kept, known)
     forecaster = Forecaster(study, bars, kept.read(champion))
     if known.challenger:
         forecaster.challenger = kept.read(known.challenger)
@@ -122,6 +125,18 @@ def recover(folder: Path) -> Prepared:
     return Prepared(
         study, folder, symbols, written, known.desk, forecaster, bars, last, known, champion
     )
+
+
+def _agree(kept: models.Registry, known: state.State) -> None:
+    """Take back what the registry was told and a kill kept from the journal: it happens again."""
+    if kept.champion != known.champion:
+        undo: dict[str, Any] = {"at": known.time, "why": "not in the journal"}
+        if kept.history()[-1]["why"] == "rollback":
+            kept.promote(str(known.champion), evidence={}, **undo)
+        else:
+            kept.rollback(**undo)
+    if kept.challenger != known.challenger:
+        kept.challenge(known.challenger)
 
 
 def _desk(study: Study, symbols: list[str], start: int, *, dry_run: bool) -> Desk:

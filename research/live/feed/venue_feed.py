@@ -197,11 +197,11 @@ class VenueFeed:
     async def _late(self, due: int) -> None:
         """Return when `due` plus the deadline is past by any of the clocks there are.
 
-        Ours; the venue's, as its messages tell it (ours may have been set back); and real
-        seconds, if market time stands still at the close for so long.
+        Ours; the venue's, as it tells it when asked and in its messages (ours may have been set
+        back); and real seconds, if market time stands still at the close for so long.
         """
         closed = None
-        while (now := max(self._clock.now(), self._heard)) < due + self._deadline:
+        while (now := max(self._asker.latest(), self._heard)) < due + self._deadline:
             if now >= due:
                 closed = closed or time.monotonic()
                 if time.monotonic() - closed >= self._deadline / 1e6:
