@@ -21,7 +21,7 @@ Why = Annotated[str, typer.Option(help="Goes into the journal.")]
 
 def live(
     name: Name = None,
-    study: Study = None,
+    study: Study = None,  # type: ignore[valid-type]
     span: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +49,7 @@ def live(
         str | None,
         typer.Option(metavar="FILE|N", help="Of a simulated market: a fault plan, or how many."),
     ] = None,
-    symbols: Symbols = None,
+    symbols: Symbols = None,  # type: ignore[valid-type]
     settings: Settings = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -155,7 +155,8 @@ def repair(run: Run = None, as_json: Json = False) -> None:
     from research.live import folders, journal
 
     found = journal.repair(folders.find(run))
-    typer.echo(json.dumps(found.to_dict()) if as_json else found.text())
+    said = {**found._asdict(), "aside": found.aside.name}
+    typer.echo(json.dumps(said) if as_json else found.text())
 
 
 COMMANDS = (live, parity, status, page, kill, resume, rollback, stop, repair)

@@ -192,7 +192,8 @@ def _research(
     interval = study.data.interval
     first = pl.col("time") >= pl.lit(record.rows["time"].min())
     played = _bars(rows, replay.micro(interval))
-    near = pl.col("open_time") >= played["open_time"].min() - reach(study) - timedelta(days=1)
+    begun = at(played["open_time"].dt.epoch("us").min())  # type: ignore[arg-type]
+    near = pl.col("open_time") >= begun - reach(study) - timedelta(days=1)
     bars = pl.concat([history.bars.filter(near), played]).sort(schema.KEY)
     features = feature_room.build(bars, pipeline.feature_set(study), interval=interval)
     forecasts = _forecasts(folder, record, features.filter(first))

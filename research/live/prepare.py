@@ -84,8 +84,8 @@ async def fresh(
     }
     desk = _desk(study, symbols, start, dry_run=facts["dry_run"])
     begun["desk"] = desk.constants()
-    swap = {"model": name, "was": None, "at": start, "why": "first", "evidence": {}, "time": start}
-    written.append(("start", begun), ("swap", swap))
+    swap: dict[str, Any] = {"model": name, "was": None, "at": start, "why": "first", "time": start}
+    written.append(("start", begun), ("swap", {**swap, "evidence": {}}))
     forecaster = Forecaster(study, bars, champion)
     forecaster.remember(past)
     return Prepared(study, folder, symbols, written, desk, forecaster, bars, start, None, name)

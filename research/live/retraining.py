@@ -47,7 +47,8 @@ class Retraining:
         place.mkdir(exist_ok=True)
         self._trainer = Trainer(place, study.retrain.timeout)
         self._bars, self._newer = prepared.bars, list[Bar]()
-        self.champion, self.challenger = prepared.champion, None
+        self.champion: str = prepared.champion
+        self.challenger: str | None = None
         self._contest: shadow.Contest | None = None
         self._trades: list[tuple[int, float]] = []
         self._pending: dict[str, Any] | None = None

@@ -66,7 +66,7 @@ def moments(bars: pl.DataFrame, source: str = "replay") -> list[Moment]:
     ).iter_rows()
     found: dict[int, list[Bar]] = {}
     for symbol, opened, time, *values in plain:
-        found.setdefault(time, []).append(Bar(symbol, opened, *values, source))
+        found.setdefault(time, []).append(Bar._make((symbol, opened, *values, source)))
     return [Moment(time, tuple(rows), time) for time, rows in found.items()]
 
 

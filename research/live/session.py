@@ -135,8 +135,9 @@ async def _sit(
     venue, start = None, None
     if kind in PLAYED:
         start = _played(study, folder, begun)
-    if kind == "simulated":
-        venue = await _venue(study, folder, speed, faults, start)
+    if kind == "simulated" and start is not None:
+        plan = _faults(faults, study, folder / MARKET, start, length)
+        venue = await _venue(study, folder, speed, plan, start)
     try:
         return await _trade(study, folder, kind, venue, start, length, begun, speed, dry_run)
     finally:
@@ -221,13 +222,11 @@ def _played(study: Study, folder: Path, begun: bool) -> int:
     return start
 
 
-async def _venue(study: Study, folder: Path, speed: float, faults: str | None, start: int) -> Any:
+async def _venue(study: Study, folder: Path, speed: float, plan: Any, start: int) -> Any:
     """Start the simulated exchange on the run's market."""
-    path = folder / MARKET
-    plan = _faults(faults, study, path, start)
     log = folder / EXCHANGE if plan else None
     how = {"start": start, "speed": speed or math.inf, "faults": plan, "seed": study.seed}
-    return await asyncio.to_thread(sim.start, path, **how, log=log)
+    return await asyncio.to_thread(sim.start, folder / MARKET, **how, log=log)
 
 
 def _market(study: Study) -> tuple[pl.DataFrame, int]:
@@ -243,12 +242,15 @@ def _market(study: Study) -> tuple[pl.DataFrame, int]:
     return bars, first + micro(timedelta(days=study.simulated.days))
 
 
-def _faults(asked: str | None, study: Study, market: Path, start: int) -> Any:
+def _faults(asked: str | None, study: Study, market: Path, start: int, length: int | None) -> Any:
+    """Read a fault plan, or draw one over the bars that will be traded."""
     if asked is None:
         return ()
     if not asked.isdigit():
         return sim.faults.read(Path(asked))
     bars = pl.scan_parquet(market).filter(pl.col("time") > at(start))
+    if length is not None:
+        bars = bars.filter(pl.col("time") <= at(start + length))
     found = bars.select(pl.col("time").n_unique(), pl.col("symbol").unique().implode()).collect()
     played, symbols = found.row(0)
     return sim.faults.plan(int(asked), study.seed, played, sorted(symbols))
