@@ -124,7 +124,7 @@ def test_short_flags_are_study_keys():
 
 
 def test_dot_env_never_wins_over_the_environment(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "research" / "cli.py"))
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "research" / "cli" / "__init__.py"))
     (tmp_path / ".env").write_text("# note\nALPHABOOK_A=file\nALPHABOOK_B='file'\n")
     monkeypatch.setenv("ALPHABOOK_A", "mine")
     monkeypatch.delenv("ALPHABOOK_B", raising=False)

@@ -34,6 +34,7 @@ SMALL = {
     "validation.train": "7 d",
     "validation.test": "2 d",
     "backtest.enter": "1 bps",
+    "live.webhook": "$ALERT_WEBHOOK",
 }
 
 
@@ -195,10 +196,10 @@ def app(place):
         scope |= {"headers": headers, "query_string": b"", "root_path": "", "scheme": "http"}
         scope |= {"http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8765)}
         scope |= {"asgi": {"version": "3.0"}}
-        sent = []
+        sent, body = [], [{"type": "http.request", "body": b"", "more_body": False}]
 
         async def receive():
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return body.pop() if body else await asyncio.Event().wait()
 
         async def send(message):
             sent.append(message)
@@ -411,6 +412,8 @@ def store(tmp_path_factory):
 def trading(store, monkeypatch):
     """Start a small run on the simulated exchange, or go on with one; yields the starter."""
     monkeypatch.setenv("ALPHABOOK_DATA", str(store))
+    monkeypatch.setenv("ALERT_WEBHOOK", f"http://127.0.0.1:9/{CANARY}")
+    monkeypatch.setenv("BINANCE_SECRET", CANARY[::-1])
     started = []
 
     def start(resume=None, speed=600):
@@ -454,6 +457,14 @@ def test_it_follows_a_run_that_trades_stops_and_goes_on(trading, serve, page):
     until(page, "document.querySelector('#notice').textContent.startsWith('running')", 60)
     until(page, f"parseInt(document.querySelector('#bars').textContent) > {stood} + 20")
     _halts(page, place)
+    _keeps_secrets(place, page.content())
+
+
+def _keeps_secrets(place, shown):
+    files = [path for path in place.rglob("*") if path.is_file()]
+    held = b"".join(path.read_bytes() for path in files) + shown.encode()
+    assert len(files) > 4 and b"$ALERT_WEBHOOK" in held
+    assert CANARY.encode() not in held and CANARY[::-1].encode() not in held
 
 
 def _halts(page, place):

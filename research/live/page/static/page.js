@@ -17,7 +17,7 @@ function rows(id, table) {
     const row = document.createElement("tr");
     for (const [text, look] of cells) {
       const cell = document.createElement("td");
-      cell.innerHTML = text;
+      cell.textContent = text;
       if (look) cell.className = look;
       row.append(cell);
     }
