@@ -76,6 +76,7 @@ def live(
         dry_run=dry_run,
         resume=resume,
         faults=faults,
+        debug=debug,
     )
     typer.echo(json.dumps(done, allow_nan=False) if as_json else session.text(done))
 
@@ -83,7 +84,7 @@ def live(
 def parity(run: Run = None, as_json: Json = False) -> None:
     """Replay what a paper run recorded by the notebooks' way, and account for every difference."""
     from research.live import folders
-    from research.live.parity import check
+    from research.live.proof import check
 
     found = check(folders.find(run))
     typer.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text())

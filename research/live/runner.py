@@ -17,10 +17,12 @@ from typing import Any
 
 from research import charges
 from research.live import folders, guards
+from research.live.alerts import Alerts
 from research.live.clock import Clock, WallClock
 from research.live.desk import ACTIVE, HALTED
 from research.live.feed import Feed
 from research.live.journal import JournalError
+from research.live.log import Log
 from research.live.moments import Moment, Scored
 from research.live.prepare import Prepared
 from research.live.replay import micro
@@ -31,7 +33,6 @@ LOOK = 0.05
 """Seconds between two looks at the run's commands."""
 NEWEST = 10_000
 """Decisions whose latency is kept for backtests."""
-Log = Callable[..., None]
 
 
 class Runner:
@@ -47,22 +48,30 @@ class Runner:
         The feed's: virtual where the market is simulated.
     retraining : Retraining
         Decides about models.
-    log : callable
-        ``log(event, **facts)``.
+    log : Log
+        What is said goes there.
+    alerts : Alerts
+        Sees every event that is written.
     """
 
     def __init__(
-        self, prepared: Prepared, feed: Feed, clock: Clock, retraining: Retraining, log: Log
+        self,
+        prepared: Prepared,
+        feed: Feed,
+        clock: Clock,
+        retraining: Retraining,
+        log: Log,
+        alerts: Alerts,
     ) -> None:
         self._p, self._feed, self._clock = prepared, feed, clock
-        self._retraining, self._log = retraining, log
+        self._retraining, self._log, self._alerts = retraining, log, alerts
         self._guards = guards.Guards(prepared.study, prepared.folder)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bar")
         self._lock = asyncio.Lock()
         self._stopping: asyncio.Event = asyncio.Event()
         self._why = "end of the time asked for"
         self._notes: deque[dict[str, Any]] = deque()
-        self._last, self._count, self._trades = prepared.last, 0, 0
+        self._last, self._count, self._trades, self._ended = prepared.last, 0, 0, 0
         self._equity = prepared.desk.equity
         self._taken: deque[int] = deque(maxlen=NEWEST)
         self._done = set() if prepared.state is None else prepared.state.commands
@@ -100,6 +109,14 @@ class Runner:
                     break
                 await self._take(moment)
                 await self._clock.ack(moment.time)
+                self._log.bar(moment.time, equity=self._equity, trades=self._ended, until=until)
+        except JournalError as error:
+            self._alerts.raise_("journal", str(error), time=self._last)
+            raise
+        except Exception as error:
+            self._why = f"error: {type(error).__name__}: {error}"
+            self._close()
+            raise
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
@@ -169,8 +186,8 @@ class Runner:
         if self._count % study.live.snapshot == 0:
             events.append(("snapshot", {"time": moment.time, **desk.snapshot()}))
         self._write(events)
-        self._last, self._equity = moment.time, step.equity
-        self._trades += len(step.trades)
+        self._last, self._equity, self._ended = moment.time, step.equity, len(step.trades)
+        self._trades += self._ended
         self._tell(moment.time, told, step)
 
     def _flushed(self, now: int) -> list[tuple[str, dict[str, Any]]]:
@@ -205,6 +222,7 @@ class Runner:
     def _write(self, events: list[tuple[str, dict[str, Any]]]) -> None:
         if events:
             self._p.journal.append(*events)
+            self._alerts.see(*events)
 
     def _tell(self, now: int, rows: list[Scored], step: Any) -> None:
         for row, reason in zip(rows, step.reasons):

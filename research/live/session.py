@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -18,6 +17,8 @@ from research.errors import UserError
 from research.live import clock as clocks
 from research.live import feed as feeds
 from research.live import folders, prepare
+from research.live.alerts import Alerts
+from research.live.log import Log, opened
 from research.live.net import Network
 from research.live.replay import micro
 from research.live.retraining import Retraining
@@ -38,7 +39,17 @@ EXCHANGE = "exchange.jsonl"
 """What a simulated exchange sent and answered, where faults were asked of it."""
 PLAYED = ("simulated", "replay")
 """Feeds of a market that is known beforehand."""
-_LOG = logging.getLogger("research.live")
+
+
+class Wish(NamedTuple):
+    """How one sitting shall be."""
+
+    length: int | None
+    """Market time to trade, in microseconds."""
+    speed: float
+    dry_run: bool
+    faults: str | None
+    debug: bool
 
 
 def run(
@@ -51,6 +62,7 @@ def run(
     dry_run: bool = False,
     resume: str | None = None,
     faults: str | None = None,
+    debug: bool = False,
 ) -> dict[str, Any]:
     """Trade a study on paper and return the closing summary.
 
@@ -72,6 +84,8 @@ def run(
         A run to go on with.
     faults : str, optional
         Of a simulated market: the path of a fault plan, or how many are drawn.
+    debug : bool
+        Say every decision.
 
     Raises
     ------
@@ -88,7 +102,8 @@ def run(
     _paper(mode or chosen.live.mode)
     _tradable(chosen)
     length = None if span is None else micro(units.duration(span))
-    return asyncio.run(_sit(chosen, folder, length, speed, dry_run, faults))
+    wish = Wish(length, speed, dry_run, faults, debug)
+    return asyncio.run(_sit(chosen, folder or create(chosen), wish))
 
 
 def _paper(mode: str) -> None:
@@ -121,75 +136,74 @@ def _tradable(study: Study) -> None:
         )
 
 
-async def _sit(
-    study: Study,
-    folder: Path | None,
-    length: int | None,
-    speed: float,
-    dry_run: bool,
-    faults: str | None,
-) -> dict[str, Any]:
-    kind = study.feed
-    folder = folder or create(study)
-    begun = prepare.begun(folder)
-    venue, start = None, None
-    if kind in PLAYED:
+async def _sit(study: Study, folder: Path, wish: Wish) -> dict[str, Any]:
+    begun, start, venue = prepare.begun(folder), None, None
+    if study.feed in PLAYED:
         start = _played(study, folder, begun)
-    if kind == "simulated" and start is not None:
-        plan = _faults(faults, study, folder / MARKET, start, length)
-        venue = await _venue(study, folder, speed, plan, start)
+    if study.feed == "simulated" and start is not None:
+        plan = _faults(wish.faults, study, folder / MARKET, start, wish.length)
+        venue = await _venue(study, folder, wish.speed, plan, start)
+    alerts = Alerts(folder, study.live.webhook)
+    log = opened(folder, debug=wish.debug, secrets=alerts.secrets)
+    sending = asyncio.create_task(alerts.run())
     try:
-        return await _trade(study, folder, kind, venue, start, length, begun, speed, dry_run)
+        return await _trade(study, folder, venue, start, wish, alerts, log)
     finally:
         if venue is not None:
             venue.stop()
+        await alerts.drained()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        alerts.close()
+        log.close()
 
 
 async def _trade(
     study: Study,
     folder: Path,
-    kind: str,
     venue: Any,
     start: int | None,
-    length: int | None,
-    begun: bool,
-    speed: float,
-    dry_run: bool,
+    wish: Wish,
+    alerts: Alerts,
+    log: Log,
 ) -> dict[str, Any]:
     network = Network(venue.port, venue.ca) if venue else Network()
-    clock: clocks.Clock
-    if kind == "replay" and start is not None:
-        clock = clocks.ReplayClock(start, speed or math.inf)
-    else:
-        clock = await clocks.VenueClock.connect(network) if venue else clocks.WallClock()
+    clock = await _clock(study, network, start, wish.speed)
     notes: list[Any] = []
     feed = feeds.open(
-        "binance" if kind == "simulated" else kind,
+        "binance" if study.feed == "simulated" else study.feed,
         network,
         clock,
         _symbols(study),
         micro(study.data.interval),
         deadline_us=micro(study.live.deadline),
-        bars=folder / MARKET if kind == "replay" else None,
+        stale_us=micro(study.live.stale),
+        bars=folder / MARKET if study.feed == "replay" else None,
         note=lambda kind, body: notes[0](kind, body) if notes else None,
     )
     start = _grid(clock.now(), study) if start is None else start
-    facts = {"mode": "paper", "dry_run": dry_run, "feed": kind}
-    if begun:
+    if prepare.begun(folder):
         ready = prepare.recover(folder)
     else:
+        facts = {"mode": "paper", "dry_run": wish.dry_run, "feed": study.feed}
         ready = await prepare.fresh(study, folder, feed, start, facts)
-    retraining = Retraining(ready)
-    runner = Runner(ready, feed, clock, retraining, _log)
+    runner = Runner(ready, feed, clock, Retraining(ready), log, alerts)
     notes.append(runner.note)
-    _log(
-        "start", run=folder.name, study=study.name, model=ready.champion, since=str(at(ready.last))
-    )
+    since = f"{at(ready.last):%Y-%m-%d %H:%M}Z"
+    log("start", run=folder.name, study=study.name, model=ready.champion, since=since)
     try:
-        return await runner.run(_until(ready.last, length, clock))
+        return await runner.run(_until(ready.last, wish.length, clock))
     finally:
         await clock.close()
         await network.close()
+
+
+async def _clock(study: Study, network: Network, start: int | None, speed: float) -> clocks.Clock:
+    if study.feed == "replay" and start is not None:
+        return clocks.ReplayClock(start, speed or math.inf)
+    if network.simulated:
+        return await clocks.VenueClock.connect(network)
+    return clocks.WallClock()
 
 
 def _until(last: int, length: int | None, clock: clocks.Clock) -> int | None:
@@ -254,12 +268,6 @@ def _faults(asked: str | None, study: Study, market: Path, start: int, length: i
     found = bars.select(pl.col("time").n_unique(), pl.col("symbol").unique().implode()).collect()
     played, symbols = found.row(0)
     return sim.faults.plan(int(asked), study.seed, played, sorted(symbols))
-
-
-def _log(event: str, **facts: Any) -> None:
-    _LOG.log(
-        logging.DEBUG if facts.pop("level", "") == "debug" else logging.INFO, event, extra=facts
-    )
 
 
 def text(done: dict[str, Any]) -> str:

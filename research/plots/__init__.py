@@ -22,6 +22,7 @@ from research.plots.forecasts import (
     quantiles,
 )
 from research.plots.gate import gate
+from research.plots.live import live_evidence, live_latency, live_reasons, live_run
 from research.plots.market import candles, coverage, price, trades_on_price
 from research.plots.performance import (
     alpha_factor,
@@ -60,6 +61,10 @@ __all__ = [
     "ic_decay",
     "importance",
     "league",
+    "live_evidence",
+    "live_latency",
+    "live_reasons",
+    "live_run",
     "optimism",
     "portfolio",
     "price",

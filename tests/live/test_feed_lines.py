@@ -288,20 +288,16 @@ async def test_two_hundred_reconnects_leave_nothing_behind():
         await ws.send_str(frame())
         await ws.close(code=1001)
 
+    async def held():
+        await asyncio.sleep(0.3)
+        return len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+
     limits = Limits(first=0.001, longest=0.002, tick=0.05)
     async with Server(handle) as server:
-        heard = Heard(server, limits=limits)
-        seen = []
-
-        def enough(h):
-            if server.opened >= 20 * (len(seen) + 1):
-                seen.append((len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())))
-            return server.opened >= 200
-
-        await heard.until(enough, seconds=30)
-    files, tasks = zip(*seen)
-    assert max(files[2:]) - min(files[2:]) <= 6 and max(tasks[2:]) - min(tasks[2:]) <= 6
-    assert abs(files[-1] - files[2]) <= 4
+        await Heard(server, limits=limits).until(lambda h: server.opened >= 20, seconds=30)
+        before = await held()
+        await Heard(server, limits=limits).until(lambda h: server.opened >= 220, seconds=60)
+        assert await held() == before
 
 
 async def test_a_refused_connection_is_tried_with_growing_pauses():

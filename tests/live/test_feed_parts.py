@@ -158,8 +158,9 @@ def test_no_message_breaks_a_reader(data):
 @pytest.mark.parametrize(
     ("column", "value", "why"),
     [
-        (0, 1638747661000, "off the grid"), (0, "x", "open time is 'x'"), (1, "NaN", "open is 'NaN'"),
-        (2, "9", "high 9.0"), (5, "-1", "an amount"), (8, 1.5, "trades is 1.5"),
+        (0, 1638747661000, "off the grid"), (0, "x", "open time is 'x'"),
+        (1, "NaN", "open is 'NaN'"), (2, "9", "high 9.0"),
+        (5, "-1", "an amount"), (8, 1.5, "trades is 1.5"),
     ],
 )  # fmt: skip
 def test_bad_rows_of_rest_are_refused(column, value, why):

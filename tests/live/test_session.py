@@ -13,7 +13,7 @@ import pytest
 
 from research import pipeline, read_study, tape
 from research.errors import UserError
-from research.live import folders, journal, parity, prepare, replay, session
+from research.live import folders, journal, prepare, proof, replay, session
 from research.live.rows import at, micros
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def two_hours(data):
 
 
 def test_a_run_is_what_the_notebooks_would_have_done(two_hours):
-    found = parity.check(folders.find(two_hours["run"]))
+    found = proof.check(folders.find(two_hours["run"]))
     assert (found.bars, found.decisions) == (240, 240)
     assert found.differences.is_empty() and found.unexplained == 0
     assert two_hours["bars"] == 120 and two_hours["trades"] > 3
@@ -86,7 +86,7 @@ def test_recoverable_faults_change_no_decision(two_hours):
     assert journal.decisions(calm) == journal.decisions(rough)
     notes = [e for e in journal.read(rough) if e.kind == "note"]
     assert notes, "no fault was felt"
-    assert parity.check(rough).unexplained == 0
+    assert proof.check(rough).unexplained == 0
 
 
 def test_a_changed_record_is_not_explained(two_hours, tmp_path, monkeypatch):
@@ -95,8 +95,8 @@ def test_a_changed_record_is_not_explained(two_hours, tmp_path, monkeypatch):
     events = journal.read(folder)
     moment = next(e for e in events if e.kind == "moment" and e.body["rows"][0]["forecast"])
     moment.body["rows"][0]["forecast"] *= 1 + 1e-12
-    monkeypatch.setattr(parity.journal, "read", lambda _: events)
-    found = parity.check(folder)
+    monkeypatch.setattr(proof.journal, "read", lambda _: events)
+    found = proof.check(folder)
     assert found.unexplained == 1
     assert found.to_dict()["first"][0]["what"] == "forecast"
 
@@ -108,7 +108,7 @@ def test_stopped_and_continued_is_undisturbed(two_hours):
     assert second["run"] == first["run"]
     whole, parts = (folders.find(run["run"]) for run in (two_hours, first))
     assert journal.decisions(whole) == journal.decisions(parts)
-    assert parity.check(parts).differences.is_empty()
+    assert proof.check(parts).differences.is_empty()
 
 
 def command(*words, **more):
@@ -187,7 +187,7 @@ def test_the_kill_switch_latches(data):
     assert len(after) > 3
     assert not [row for e in after for row in e.body["rows"] if row["reason"] == "entry"]
     assert not any(row["position"] for row in after[-1].body["rows"])
-    assert parity.check(folder).unexplained == 0
+    assert proof.check(folder).unexplained == 0
 
 
 def test_dry_run_decides_and_fills_nothing(data):
@@ -196,7 +196,7 @@ def test_dry_run_decides_and_fills_nothing(data):
     rows = [row for e in journal.read(folder) if e.kind == "moment" for row in e.body["rows"]]
     assert {row["position"] for row in rows} == {0.0}
     assert sum(row["reason"] == "entry" for row in rows) > 3
-    assert parity.check(folder).differences.is_empty()
+    assert proof.check(folder).differences.is_empty()
 
 
 @pytest.mark.parametrize(

@@ -10,46 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from research import study
+from research.campaigns.paper.contests import ALPHA, MINUTE, held, market, rules, stuck
 from research.live.shadow import ENOUGH, STAKES, Contest, Look, Rules
 from research.models import gates
-
-MINUTE = 60_000_000
-ALPHA = 0.05
-
-
-def rules(rule="evidence", *, bets=10_000, bars=1, entry="close", alpha=ALPHA):
-    return Rules(rule, alpha, bets * bars * MINUTE, bars, MINUTE, entry)
-
-
-def held(made, forecasts, outcomes):
-    """Hold a contest over (n, symbols, 2) forecasts and (n, symbols) outcomes, in volatilities."""
-    contest = Contest(made, Contest.begin("old", "new", 0))
-    prices = np.cumprod(1 + 0.001 * np.vstack([np.zeros(outcomes.shape[1]), outcomes]), axis=0)
-    for k, said in enumerate(0.001 * forecasts):
-        looks = {
-            str(s): Look(prices[k, s], prices[k, s], 0.001, said[s, 0], said[s, 1])
-            for s in range(outcomes.shape[1])
-        }
-        verdict = contest.observe(k * MINUTE, looks)
-        if verdict is not None:
-            return contest, verdict
-    return contest, None
-
-
-def market(rng, bets, kind, *, symbols=1, skill=0.1):
-    """Forecasts of champion and challenger and outcomes with fat tails and restless volatility."""
-    known, one, two = rng.normal(size=(3, bets + 1, symbols))
-    outcome = (
-        skill * known + math.sqrt(1 - skill**2) * rng.standard_t(4, (bets + 1, symbols)) / 2**0.5
-    )
-    outcome *= np.exp(0.4 * np.sin(np.arange(bets + 1) / 50))[:, None]
-    pairs = {
-        "both know nothing": (one, two),
-        "both know as much": (known + one / 2, known + two / 2),
-        "worse": (known, two),
-        "better": (one, known),
-    }
-    return 0.1 * np.stack(pairs[kind], axis=2), outcome
 
 
 def promoted(count, kind, *, bets, seed, rule="evidence", **more):
@@ -93,9 +56,7 @@ def test_the_same_forecasts_never_win():
 def test_a_stuck_one_expires_however_well_it_looks():
     """A constant is often nearer to the truth than a model that has lost its way."""
     rng = np.random.default_rng(7)
-    said, outcome = market(rng, 600, "both know nothing")
-    said[:, :, 0] *= 30
-    said[:, :, 1] = 0.0001
+    said, outcome = stuck(rng, 600)
     contest, verdict = held(rules(bets=600), said, outcome)
     assert contest.e_value > 1000
     assert verdict.kind == "expire"

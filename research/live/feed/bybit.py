@@ -138,7 +138,8 @@ class Bybit:
 
     def rows(self, told: Any) -> list[Any]:
         """Return the rows, turned to oldest first."""
-        found = told.get("result", {}).get("list") if type(told) is dict else None
+        result = told.get("result") if type(told) is dict else None
+        found = result.get("list") if type(result) is dict else None
         if type(found) is not list:
             raise Unfit("not a list of klines")
         return found[::-1]

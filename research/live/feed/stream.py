@@ -235,8 +235,9 @@ class Line:
                 continue
             self._lost(link, links)
             self._renew.clear()
-            if time.monotonic() - link.began >= _STEADY:
-                pauses.failures = 0
+            if link.full.is_set():  # it worked: 200 such ends in 5 min are within what venues allow
+                steady = time.monotonic() - link.began >= _STEADY
+                pauses.failures = 0 if steady else min(pauses.failures, 2)
             await asyncio.sleep(pauses.next())
             link = self._begin(links)
 

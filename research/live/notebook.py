@@ -20,10 +20,10 @@ from research.live.record import CHILDREN, Run
 from research.live.story import Story
 
 if TYPE_CHECKING:
-    from research.live.parity import Parity
+    from research.live.proof import Parity
     from research.study import Study
 
-__all__ = ["Run", "open", "runs", "start", "stop", "watch"]
+__all__ = ["Run", "open", "parity", "runs", "start", "stop", "watch"]
 
 SAID = "runner.log"
 REDRAW = 1.0
@@ -134,9 +134,9 @@ def stop(run: str | Run | None = None, *, seconds: float = 30.0) -> Run:
     return found
 
 
-def _parity(run: str | Run | None = None) -> Parity:
+def parity(run: str | Run | None = None) -> Parity:
     """Replay a run by the notebooks' way and account for every difference."""
-    from research.live.parity import check
+    from research.live.proof import check
 
     return check(open(run).folder)
 

@@ -1,6 +1,5 @@
 """Paper trading from a notebook: started, watched, left alone, stopped, and read as tables."""
 
-import importlib
 import os
 import re
 import signal
@@ -20,7 +19,7 @@ from nbclient import NotebookClient
 from research import live, schema
 from research.errors import UserError
 from research.live import cell, folders
-from research.live import watch as room
+from research.live import notebook as room
 from research.live.story import Story
 from research.plots import live as plots
 
@@ -69,14 +68,7 @@ def at(n):
 # -- names ----------------------------------------------------------------------------------------
 
 
-def test_a_room_and_a_call_may_share_a_name():
-    code = "from research import live; from research.live import {0}; {0}.{1}; live.{0}.__call__; "
-    code += (
-        "import research.live.{0} as again; assert again is live.{0} is {0}; assert callable({0})"
-    )
-    for name, inside in (("parity", "check"), ("watch", "start")):
-        subprocess.run([sys.executable, "-c", code.format(name, inside)], cwd=ROOT, check=True)
-    assert importlib.import_module("research.live.parity").check
+def test_an_unknown_name_is_none():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         live.nonsense  # noqa: B018
 
