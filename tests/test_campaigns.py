@@ -397,6 +397,11 @@ def test_campaigns_take_their_own_number_of_markets(monkeypatch):
         "interruption": ((20, 2), {}),
         "nothing": ((10, 2), {"studies": ("trend",)}),
         "phase": ((1, 2), {"studies": ("trend",)}),
+        "same": ((5, 2), {}),
+        "crash": ((1000, 2), {}),
+        "soak": ((7, 2), {}),
+        "switch": ((1000, 2), {}),
+        "shadow": ((500, 2), {}),
     }
 
 

@@ -7,6 +7,13 @@ what is there, no more than is there, and nothing where there is nothing?
 earn that of the edge less its costs?
 ``interruption``: reports killed at random moments and run again. Are the tables byte for byte those
 of a run that nobody disturbed?
+``same``: days of paper trading over real sockets, on a quiet venue and on a bad one. Is every
+decision, reason and fill that of the backtest?
+``crash``: runners killed at every enumerated step and at random moments, and started again. Do
+they come to what one does that nobody disturbed?
+``soak``: days of market time on end. Does a runner's memory grow, or anything else it holds?
+``switch``: the kill switch, pulled at random moments. How soon is it latched, and does it hold?
+``shadow``: challengers that are no better, better or stuck. Who is promoted?
 """
 
 from __future__ import annotations
@@ -17,6 +24,7 @@ from typing import Any
 from research.campaigns.grid import phase
 from research.campaigns.killed import SMALL, interruption
 from research.campaigns.noise import nothing
+from research.campaigns.paper import crash, same, shadow, soak, switch
 from research.campaigns.planted import truth
 from research.errors import UserError, nearest
 
@@ -24,10 +32,15 @@ __all__ = [
     "CAMPAIGNS",
     "SEEDS",
     "SMALL",
+    "crash",
     "interruption",
     "nothing",
     "phase",
     "run",
+    "same",
+    "shadow",
+    "soak",
+    "switch",
     "text",
     "truth",
 ]
@@ -37,9 +50,24 @@ CAMPAIGNS: dict[str, Callable[..., dict[str, Any]]] = {
     "nothing": nothing,
     "phase": phase,
     "interruption": interruption,
+    "same": same,
+    "crash": crash,
+    "soak": soak,
+    "switch": switch,
+    "shadow": shadow,
 }
-SEEDS = {"truth": 20, "nothing": 10, "phase": 1, "interruption": 20}
-"""How many markets of each kind, or kills, where nothing else is said."""
+SEEDS = {
+    "truth": 20,
+    "nothing": 10,
+    "phase": 1,
+    "interruption": 20,
+    "same": 5,
+    "crash": 1000,
+    "soak": 7,
+    "switch": 1000,
+    "shadow": 500,
+}
+"""How many markets of each kind, kills, days, triggers or contests, where nothing else is said."""
 _OF_STUDIES = ("nothing", "phase")
 _TOO_LONG = ("markets", "cells")
 
@@ -54,7 +82,8 @@ def run(
     name : str
         A key of `CAMPAIGNS`.
     seeds : int, optional
-        Markets of each kind, with seeds 1, 2, 3, ...; kills for `interruption`. Absent: `SEEDS`.
+        Markets of each kind, with seeds 1, 2, 3, ...; kills for `interruption` and `crash`, days
+        for `soak`, triggers for `switch`, contests for `shadow`. Absent: `SEEDS`.
     workers : int
         Processes.
     studies : sequence of str

@@ -1,0 +1,102 @@
+"""Where a paper campaign runs: a small market, a store of its own, and runs in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from research.live import folders, journal, prepare, session
+
+MINUTE = 60_000_000
+MARKET: dict[str, Any] = {
+    "simulated.days": 9,
+    "simulated.symbols": 2,
+    "live.days": 1,
+    "validation.train": "7 d",
+    "validation.test": "2 d",
+    "backtest.enter": "1 bps",
+}
+"""A market on which much is traded; what is played begins where a fold of the backtest begins."""
+
+
+def market(seed: int, **more: Any) -> dict[str, Any]:
+    """Return the options of a study on the market of a seed.
+
+    >>> market(3, threads=1)["simulated.seed"]
+    3
+    """
+    return {**MARKET, "simulated.seed": seed, "seed": seed, **more}
+
+
+@contextmanager
+def store(*, memory: bool = False) -> Iterator[Path]:
+    """Let all that is stored go to a folder that is gone in the end; processes started see it too.
+
+    Parameters
+    ----------
+    memory : bool
+        In memory, where the machine has such a place. SIGKILL loses nothing that was handed to the
+        system, so for kills it is as good as a disk.
+    """
+    shared = Path("/dev/shm")
+    where = shared if memory and shared.is_dir() else None
+    before = os.environ.get("ALPHABOOK_DATA")
+    with tempfile.TemporaryDirectory(prefix="alphabook-", dir=where) as place:
+        os.environ["ALPHABOOK_DATA"] = place
+        try:
+            yield Path(place)
+        finally:
+            if before is None:
+                del os.environ["ALPHABOOK_DATA"]
+            else:
+                os.environ["ALPHABOOK_DATA"] = before
+
+
+def trade(options: dict[str, Any], minutes: int, faults: int = 0) -> Path:
+    """Trade a new run without a bound of speed and return its folder; its log is left out."""
+    log = logging.getLogger("research.live")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        wrong = str(faults) if faults else None
+        done = session.run("demo", options, span=f"{minutes}m", speed=0, faults=wrong)
+    finally:
+        log.setLevel(level)
+    return folders.find(done["run"])
+
+
+def words(options: dict[str, Any]) -> list[str]:
+    """Return options as the command line takes them.
+
+    >>> words({"seed": 1})
+    ['-o', 'seed=1']
+    """
+    return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+
+
+def left(folder: Path, minutes: int) -> int:
+    """Return how many of a run's minutes are still to be decided."""
+    if not prepare.begun(folder):
+        return minutes
+    start = journal.read(folder, kinds=("start",))[0].body["time"]
+    return minutes - (prepare.last_decided(folder) - start) // MINUTE
+
+
+def only_run() -> Path:
+    """Return the folder of the one run in the store."""
+    return folders.find(folders.runs()[0])
+
+
+def share(values: list[float], part: float) -> float:
+    """Return the value that a part of all do not exceed; 0 where there is none.
+
+    >>> share([3.0, 1.0, 2.0], 0.5), share([], 0.5)
+    (2.0, 0.0)
+    """
+    ordered = sorted(values)
+    return ordered[min(int(part * len(ordered)), len(ordered) - 1)] if ordered else 0.0
