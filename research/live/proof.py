@@ -204,6 +204,7 @@ def _research(
         .join(told, on=schema.KEY, how="left", maintain_order="left")
         .join(sigma, on=schema.KEY, how="left", maintain_order="left")
         .with_columns(charges.columns(study, bars).filter(first).get_columns()[2:])
+        .with_columns(pl.col("bin").fill_null(0))
     )
     if late:
         lateness = rows.select(*schema.KEY, "late")
@@ -284,14 +285,19 @@ def _as_it_should_have_been(record: _Record) -> tuple[pl.DataFrame, list[tuple[A
     late = rows.filter("late")["time"].unique().to_list()
     causes += [(when, "late") for when in late]
     for note in record.revisions:
-        new = note["now"]
-        here = (pl.col("symbol") == new["symbol"]) & (pl.col("open_time") == new["open_time"])
-        values = {name: new[name] for name in Bar._fields[2:11] if name in rows.columns}
-        rows = rows.with_columns(
-            pl.when(here).then(pl.lit(value, rows.schema[name])).otherwise(name).alias(name)
-            for name, value in values.items()
+        if note["acted_on"] == "now":
+            continue  # the newer version came in time
+        bar, close = note["now"], at(note["close"])
+        here = (pl.col("symbol") == bar["symbol"]) & (pl.col("time") == close)
+        others = rows.filter(~here)
+        new = rows.filter(here).head(1) if note["was"] else rows.clear().clear(1)
+        new = new.with_columns(pl.lit(close).cast(schema.TIME).alias("time"), late=pl.lit(False))
+        values = {name: bar[name] for name in Bar._fields[:11]}
+        new = new.with_columns(
+            pl.lit(v, rows.schema[name]).alias(name) for name, v in values.items()
         )
-        causes += [(when, "revision") for when in rows.filter(here)["time"].to_list()]
+        rows = pl.concat([others, new]).sort("symbol", "time")
+        causes.append((close, "revision" if note["was"] else "gap"))
     return rows, sorted(causes)
 
 

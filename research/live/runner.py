@@ -193,7 +193,8 @@ class Runner:
     def _flushed(self, now: int) -> list[tuple[str, dict[str, Any]]]:
         events = []
         while self._notes:
-            events.append(("note", {"time": now, **self._notes.popleft()}))
+            note = self._notes.popleft()  # what it calls time is the close that it speaks of
+            events.append(("note", {**note, "time": now, "close": note.get("time")}))
         return events
 
     def _guarded(self, now: int, rows: list[Scored]) -> list[tuple[str, dict[str, Any]]]:

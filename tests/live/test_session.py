@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from research import pipeline, read_study, tape
+from research import pipeline, read_study, sim, tape
 from research.errors import UserError
 from research.live import folders, journal, prepare, proof, replay, session
 from research.live.rows import at, micros
@@ -219,3 +219,38 @@ def test_paper_asked_for_wins_over_the_study(data):
 def test_history_is_read_back(two_hours):
     known = replay.history(folders.find(two_hours["run"]))
     assert known.bars["symbol"].n_unique() == 2 and known.forecasts.is_empty()
+
+
+def test_what_the_venue_took_back_is_accounted_for(data, tmp_path):
+    plan = tmp_path / "plan.json"
+    late = {"bps": 30, "us": 30_000_000}
+    sim.faults.write(
+        plan,
+        [
+            sim.faults.Fault("revised", at=20, target="SIM01USDT", args=late, times=1),
+            sim.faults.Fault("gap", at=40, target="SIM02USDT"),
+        ],
+    )
+    done = session.run("demo", SMALL, span="1h", speed=0, faults=str(plan))
+    folder = folders.find(done["run"])
+    kinds = [e.body["kind"] for e in journal.read(folder) if e.kind == "note"]
+    found = proof.check(folder)
+    assert (kinds, found.bars) == (["revision", "gap"], 119)
+    assert found.unexplained == 0
+    assert set(found.differences["cause"]) == {"revision"}
+    first = found.differences.row(0, named=True)
+    assert (first["symbol"], f"{first['time']:%H:%M}") == ("SIM01USDT", "00:21")
+
+
+def test_a_model_takes_over_while_it_trades(data):
+    how = {"retrain.every": "30 min", "retrain.promotion": "always"}
+    done = session.run("demo", SMALL | how, span="70m", speed=0)
+    folder = folders.find(done["run"])
+    events = journal.read(folder)
+    swaps = [e.body for e in events if e.kind == "swap"]
+    assert [swap["why"] for swap in swaps] == ["first", "always", "always"]
+    start = events[0].body["time"]
+    assert [(swap["at"] - start) // 60_000_000 for swap in swaps] == [0, 31, 61]
+    used = {row["model"] for e in events if e.kind == "moment" for row in e.body["rows"]}
+    assert len(used) == 3
+    assert proof.check(folder).differences.is_empty()

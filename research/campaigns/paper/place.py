@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,10 @@ def store(*, memory: bool = False) -> Iterator[Path]:
 
 
 def trade(options: dict[str, Any], minutes: int, faults: int = 0) -> Path:
-    """Trade a new run without a bound of speed and return its folder; its log is left out."""
-    log = logging.getLogger("research.live")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        wrong = str(faults) if faults else None
+    """Trade a new run without a bound of speed and return its folder; what it says is left out."""
+    wrong = str(faults) if faults else None
+    with redirect_stderr(StringIO()):
         done = session.run("demo", options, span=f"{minutes}m", speed=0, faults=wrong)
-    finally:
-        log.setLevel(level)
     return folders.find(done["run"])
 
 

@@ -81,19 +81,19 @@ def _day(seed: int, *, minutes: int, faults: int) -> dict[str, Any]:
         trade(options, 1)  # draws the market, trains the champion
         calm, took = _timed(options, minutes, 0)
         rough, longer = _timed(options, minutes, faults)
-        proof = proof.check(calm)
+        quiet, bad = proof.check(calm), proof.check(rough)
         return {
             "seed": seed,
-            "bars": proof.bars,
+            "bars": quiet.bars,
             **_backtested(options, calm),
-            "parity_differences": proof.differences.height,
+            "parity_differences": quiet.differences.height,
             "logs_that_faults_changed": int(journal.decisions(calm) != journal.decisions(rough)),
-            "unexplained_with_faults": proof.check(rough).unexplained,
+            "unexplained_with_faults": bad.unexplained,
             "struck": _struck(rough),
             "felt": _felt(rough),
             "seconds": round(took, 1),
             "seconds_with_faults": round(longer, 1),
-            "bars_per_second": round(proof.bars / took, 1),
+            "bars_per_second": round(quiet.bars / took, 1),
             "speed": round(60 * minutes / took),
             "speed_with_faults": round(60 * minutes / longer),
         }
