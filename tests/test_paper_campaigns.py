@@ -45,8 +45,8 @@ def test_another_backtest_is_told_from_the_run():
 
 
 def test_thirty_killed_runners_come_to_what_the_undisturbed_one_comes_to():
-    options = {"risk.daily_loss": "0.1 %"}
-    found = campaigns.crash(30, 1, minutes=70, styles=("plain",), options=options)
+    soon = {"risk.daily_loss": "0.1 %"}
+    found = campaigns.crash(30, 1, minutes=70, styles=("plain",), soon=soon)
     assert (found["differing"], found["not_met"]) == ([], [])
     assert found["kills"] >= 30 and found["kills_on_sockets"] == 1
     assert found["steps"] == len(forks.points("plain"))
@@ -54,7 +54,9 @@ def test_thirty_killed_runners_come_to_what_the_undisturbed_one_comes_to():
 
 def test_enumerated_steps_are_dealt_out_once():
     shards = [{"seed": n, "kills": 10, "style": ("plain", "always")[n % 2]} for n in range(6)]
-    dealt = [tuple(point) for shard in crashes._with_points(shards) for point in shard["points"]]
+    dealt = [
+        tuple(point) for shard in crashes._with_points(shards, {}) for point in shard["points"]
+    ]
     assert len(dealt) == len(forks.points("plain")) + 30
     assert all(len(shard["points"]) <= 10 for shard in shards)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from research import units
 from research.errors import UserError
 
 YEAR = timedelta(days=365)
@@ -89,7 +90,10 @@ def rolling(equity: pl.DataFrame, window: timedelta) -> pl.DataFrame:
     step = step_of(equity["time"])
     n = window // step
     if n < 2:
-        raise UserError(f"rolling: window must hold two periods of {step} or more, found {window}.")
+        raise UserError(
+            f"rolling: window must hold two periods of {units.show(step)} or more, "
+            f"found {units.show(window)}."
+        )
     r, value = pl.col("return"), pl.col("equity")
     spread = r.rolling_std(n)
     flat = r.rolling_max(n) == r.rolling_min(n)  # where a running variance is only rounding

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import polars as pl
 
-from research import batch, performance, tape
+from research import batch, performance, tape, units
 from research.errors import UserError
 from research.portfolio import weights as room
 from research.portfolio.result import Portfolio
@@ -143,11 +143,13 @@ def together(
 
 def _check(every: timedelta, lookback: timedelta) -> None:
     if every < DAY or every % DAY:
-        raise UserError(f"portfolio: every must be of whole days, as in '7 d', found {every}.")
+        raise UserError(
+            f"portfolio: every must be of whole days, as in '7 d', found {units.show(every)}."
+        )
     if lookback < room.FEWEST_DAYS * DAY or lookback % DAY:
         raise UserError(
             f"portfolio: lookback must be of whole days and {room.FEWEST_DAYS} d at least, below "
-            f"which nothing is told apart, found {lookback}."
+            f"which nothing is told apart, found {units.show(lookback)}."
         )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 import polars as pl
 
+from research import units
 from research.errors import UserError
 
 Kind = Literal["quantile", "width"]
@@ -284,7 +285,7 @@ def drift_threshold(
     ]
     if len(walked) < 8:
         raise UserError(
-            f"drift: the past holds {len(walked)} windows of {window} after a training window, "
+            f"drift: the past holds {len(walked)} windows of {units.show(window)} after a training window, "
             "at least 8 are needed. Bring more history, or set retrain.drift = 'psi'."
         )
     indices = np.stack(walked)  # block, moment, feature

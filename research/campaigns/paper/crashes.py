@@ -22,7 +22,8 @@ STYLES = ("plain", "plain", "plain", "always", "evidence")
 """What is traded on the markets in turn: without and with new models."""
 _DAY = 1440
 _ONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-_OPTIONS = {"risk.daily_loss": "5 %"}
+LIMIT, SOON = {"risk.daily_loss": "5 %"}, {"risk.daily_loss": "1 %"}
+"""A limit that halts late in a day, if at all; and one that is surely met, to be killed there."""
 
 
 def crash(
@@ -31,7 +32,7 @@ def crash(
     *,
     minutes: int = _DAY,
     styles: tuple[str, ...] = STYLES,
-    options: dict[str, Any] | None = None,
+    soon: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Kill runners `seeds` times, start them again each time, and compare with undisturbed runs.
 
@@ -49,8 +50,8 @@ def crash(
         Market time of each run.
     styles : tuple of str
         Keys of `forks.STYLES`, for the markets in turn.
-    options : dict, optional
-        Of the study; absent: a limit that halts in the course of most days.
+    soon : dict, optional
+        The limit that is met where enumerated steps are; absent: `SOON`.
 
     Returns
     -------
@@ -60,14 +61,12 @@ def crash(
     """
     sockets = -(-seeds // ON_SOCKETS)
     kills = max(seeds - sockets, 0)
-    asked = _OPTIONS if options is None else options
     shards = [
         {
             "seed": number + 1,
             "kills": min(SHARD, kills - first),
             "minutes": minutes,
             "style": styles[number % len(styles)],
-            "options": asked,
         }
         for number, first in enumerate(range(0, kills, SHARD))
     ]
@@ -75,7 +74,8 @@ def crash(
     watch(0, seeds, "")
     found, done = [_sockets(sockets, seeds, minutes)], sockets
     watch(done, seeds, "")
-    for shard, made in batch.map_items(_shard, _with_points(shards), workers=workers):
+    jobs = _with_points(shards, SOON if soon is None else soon)
+    for shard, made in batch.map_items(_shard, jobs, workers=workers):
         if isinstance(made, Exception):
             raise made
         found.append(made)
@@ -104,7 +104,7 @@ def _rate(count: int, seconds: float) -> float:
     return round(count / seconds, 2) if seconds else 0.0
 
 
-def _with_points(shards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_points(shards: list[dict[str, Any]], soon: dict[str, Any]) -> list[dict[str, Any]]:
     """Deal out the enumerated steps of each style among its shards, as many as each has kills."""
     from research.campaigns.paper import forks
 
@@ -116,6 +116,7 @@ def _with_points(shards: list[dict[str, Any]]) -> list[dict[str, Any]]:
             random.Random(shard["seed"]).shuffle(dealt[style])
         count = shard["kills"]
         shard["points"], dealt[style] = dealt[style][:count], dealt[style][count:]
+        shard["options"] = soon if shard["points"] else LIMIT
     return shards
 
 

@@ -253,7 +253,7 @@ def serve(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[s
     calm.sit()
     undisturbed = time.monotonic() - begun
     open_points = [Point(*given) for given in job["points"]]
-    found: dict[str, Any] = {"kills": 0, "points": 0, "lives": 0, "differing": []}
+    found: dict[str, Any] = {"kills": 0, "points": 0, "lives": 0, "differing": [], "not_met": []}
     begun = time.monotonic()
     while found["kills"] < job["kills"]:
         life = Life(study, minutes)
@@ -263,7 +263,7 @@ def serve(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[s
         found["differing"] += [f"{style} {job['seed']}: {word}" for word in wrong]
     took = time.monotonic() - begun
     times = {"seconds": took, "seconds_undisturbed": undisturbed}
-    return {**found, **times, "not_met": [list(point) for point in open_points]}
+    return {**found, **times}
 
 
 def _disturb(
@@ -275,20 +275,17 @@ def _disturb(
     found: dict[str, Any],
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Kill sittings of one run until it is at its end; each open point is tried once."""
-    tried: set[Point] = set()
+    """Kill sittings of one run until it is at its end, at the open points first."""
     while life.left > 0:
-        waiting = [point for point in open_points if point not in tried]
         if found["kills"] >= kills:
             life.sit()
             return
-        plan = waiting[0] if waiting else _draw(dice, style)
+        plan = open_points[0] if open_points else _draw(dice, style)
         killed = life.sit(plan)
         if isinstance(plan, Point):
-            tried.add(plan)
-            if killed:
-                open_points.remove(plan)
-                found["points"] += 1
+            open_points.remove(plan)
+            found["points"] += killed
+            found["not_met"] += [] if killed else [list(plan)]
         found["kills"] += killed
         tell({"kills": found["kills"]})
 
