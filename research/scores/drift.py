@@ -285,8 +285,8 @@ def drift_threshold(
     ]
     if len(walked) < 8:
         raise UserError(
-            f"drift: the past holds {len(walked)} windows of {units.show(window)} after a training window, "
-            "at least 8 are needed. Bring more history, or set retrain.drift = 'psi'."
+            f"drift: the past holds {len(walked)} windows of {units.show(window)} after a training "
+            "window, at least 8 are needed. Bring more history, or set retrain.drift = 'psi'."
         )
     indices = np.stack(walked)  # block, moment, feature
     usual = np.maximum(indices.mean(axis=(0, 1)), 1e-12)

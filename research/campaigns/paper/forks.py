@@ -1,9 +1,9 @@
 """A server of runners to be killed: forked from one warm process, so that a kill is cheap.
 
 ``python -m research.campaigns.paper.forks JOB`` (the job is JSON) works in the store that the
-environment names; it says a line of JSON after each kill, and last what came of it all. It imports
-all that a runner needs and does nothing with it: polars and OpenMP begin their threads with their
-first work, and a child forked after that would wait for threads that it does not have.
+environment names and says, in JSON, what came of it. It imports all that a runner needs and does
+nothing with it: polars and OpenMP begin their threads with their first work, and a child forked
+after that would wait for threads that it does not have.
 """
 
 from __future__ import annotations
@@ -235,70 +235,69 @@ def _draw(dice: random.Random, style: str) -> float:
     return dice.expovariate(1 / mean)
 
 
-def serve(job: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def serve(job: dict[str, Any]) -> dict[str, Any]:
     """Kill ``job["kills"]`` runners on one market, at enumerated steps and at random moments.
 
     Parameters
     ----------
     job : dict
-        ``seed``, ``kills``, ``minutes``, ``style`` and ``points``: those to begin with.
-    tell : callable
-        Told after each kill.
+        ``seed, kills, minutes, style``, ``options`` of the study, and ``points``: those to begin
+        with.
+
+    Returns
+    -------
+    dict
+        ``kills``; ``points`` that were met, and ``not_met``; ``lives``: runs, and what of them is
+        ``differing`` from the undisturbed one; ``seconds``.
     """
-    style, minutes, dice = job["style"], job["minutes"], random.Random(job["seed"])
     options = place.market(job["seed"], **{"live.feed": "replay", "threads": 1, **job["options"]})
-    study = read_study("demo", options | STYLES[style][0])
-    begun = time.monotonic()
-    calm = Life(study, minutes)
+    study = read_study("demo", options | STYLES[job["style"]][0])
+    calm = Life(study, job["minutes"])
     calm.sit()
-    undisturbed = time.monotonic() - begun
-    open_points = [Point(*given) for given in job["points"]]
-    found: dict[str, Any] = {"kills": 0, "points": 0, "lives": 0, "differing": [], "not_met": []}
+    dice, points = random.Random(job["seed"]), [Point(*given) for given in job["points"]]
+    found: dict[str, Any] = {"kills": 0, "points": 0, "not_met": [], "lives": 0, "differing": []}
     begun = time.monotonic()
     while found["kills"] < job["kills"]:
-        life = Life(study, minutes)
-        _disturb(life, dice, style, open_points, job["kills"], found, tell)
+        life = Life(study, job["minutes"])
+        _disturb(life, dice, job, points, found)
         found["lives"] += 1
         wrong = differing(calm.folder, life.folder)
-        found["differing"] += [f"{style} {job['seed']}: {word}" for word in wrong]
-    took = time.monotonic() - begun
-    times = {"seconds": took, "seconds_undisturbed": undisturbed}
-    return {**found, **times}
+        found["differing"] += [f"{job['style']} {job['seed']}: {word}" for word in wrong]
+    return {**found, "seconds": time.monotonic() - begun}
 
 
 def _disturb(
     life: Life,
     dice: random.Random,
-    style: str,
-    open_points: list[Point],
-    kills: int,
+    job: dict[str, Any],
+    points: list[Point],
     found: dict[str, Any],
-    tell: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Kill sittings of one run until it is at its end, at the open points first."""
-    while life.left > 0:
-        if found["kills"] >= kills:
-            life.sit()
-            return
-        plan = open_points[0] if open_points else _draw(dice, style)
+    """Kill sittings of one run until it is at its end; points that are met leave the list.
+
+    One that a run does not come to, though it was tried from the run's beginning on, leaves it too.
+    """
+    tried: set[Point] = set()
+    while life.left > 0 and found["kills"] < job["kills"]:
+        fresh, waiting = not tried, [point for point in points if point not in tried]
+        plan = waiting[0] if waiting else _draw(dice, job["style"])
         killed = life.sit(plan)
-        if isinstance(plan, Point):
-            open_points.remove(plan)
+        found["kills"] += killed
+        if not isinstance(plan, Point):
+            continue
+        tried.add(plan)
+        if killed or fresh:
+            points.remove(plan)
             found["points"] += killed
             found["not_met"] += [] if killed else [list(plan)]
-        found["kills"] += killed
-        tell({"kills": found["kills"]})
+    if life.left > 0:
+        life.sit()
 
 
 def main() -> None:
-    """Do the job of the command line, a line of JSON for each kill and one in the end."""
+    """Do the job of the command line, and say in JSON what came of it."""
     _warm()
-
-    def tell(said: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(said) + "\n")
-        sys.stdout.flush()
-
-    tell({"found": serve(json.loads(sys.argv[1]), tell)})
+    sys.stdout.write(json.dumps({"found": serve(json.loads(sys.argv[1]))}) + "\n")
 
 
 if __name__ == "__main__":
