@@ -57,7 +57,10 @@ def _path() -> Path:
 
 
 def _read() -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = (
-        json.loads(_path().read_text(encoding="utf8")) if _path().exists() else {}
-    )
+    try:
+        found: dict[str, dict[str, int]] = json.loads(_path().read_text(encoding="utf8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{_path()}: cannot be read. Remove it and run ./run live.") from error
     return found

@@ -136,7 +136,7 @@ class Desk:
             tuple(REASONS[code] for code in reasons),
             tuple(positions.tolist()),
             float(equity[0]),
-            [self._trade(row) for row in self._trades[:count]],
+            [self.trade(row) for row in self._trades[:count]],
             _flow(self._flows[0]) if flow else {},
         )
 
@@ -158,7 +158,8 @@ class Desk:
         ]
         return Bars(*(np.array([*column], dtype) for column, dtype in zip(columns, _DTYPES)))
 
-    def _trade(self, row: Any) -> dict[str, Any]:
+    def trade(self, row: Any) -> dict[str, Any]:
+        """Return a record of `trading.account.TRADE` with symbol and reasons by name."""
         found = {name: row[name].item() for name in TRADE.names or ()}
         words = {name: REASONS[found[name]] for name in _WORDS}
         return {**found, **words, "symbol": self.symbols[found["symbol"]]}
@@ -341,7 +342,7 @@ def obey(book: Book, control: Mapping[str, Any]) -> None:
     if "degraded" in control:
         account.degrade(book, control["degraded"])
     else:
-        set_state(book, control["state"])
+        set_state(book, control.get("asked", control["state"]))
 
 
 def layout() -> str:

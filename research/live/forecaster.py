@@ -53,6 +53,10 @@ class Forecaster:
         self._window = Window(bars, back=reach(study) // _US, interval=study.data.interval // _US)
         self._newest = _newest(self._set, study)
         self._bins = _trailing(study)
+        outputs = dict.fromkeys(next(iter(champion.values())).core.outputs, pl.Float64)
+        tape.told(
+            study, pl.DataFrame(schema={"forecast": pl.Float64, **outputs})
+        )  # or says why not
         self.champion, self.challenger = champion, Models()
         self.rows = pl.DataFrame()
         """Features of the newest moment, one row per symbol."""

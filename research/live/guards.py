@@ -173,6 +173,11 @@ class Guards:
         """Take in what a moment sent: its reasons, and the number of round trips that ended."""
         self._rate.sent(now, reasons.count("entry") + ended)
 
+    def recall(self, time: int, rows: Sequence[Scored], reasons: Sequence[str], ended: int) -> None:
+        """Take in a moment that was decided before a restart."""
+        self._model.check(rows)
+        self.sent(time, reasons, ended)
+
     def fail(self, what: str, error: Exception) -> Verdict:
         """Halt because something that trading rests on, such as the journal, has failed."""
         return self._keep(Verdict(HALTED, f"{what} failed: {type(error).__name__}: {error}"))

@@ -121,7 +121,7 @@ def recover(folder: Path) -> Prepared:
     for body in decided:
         forecaster.recall(body["time"], [row["forecast"] for row in body["rows"]])
     last = decided[-1]["time"] if decided else start["time"]
-    written.append(("start", {**start, "resumed": True, "time": last}))
+    written.append(("start", {**start, "code": parts.code(), "resumed": True, "time": last}))
     return Prepared(
         study, folder, symbols, written, known.desk, forecaster, bars, last, known, champion
     )
@@ -212,13 +212,17 @@ def _past_forecasts(study: Study, bars: pl.DataFrame, when: datetime) -> pl.Data
 
 def begun(folder: Path) -> bool:
     """Tell whether a run has its first events; one that has not begins anew."""
-    return database(folder).exists() and bool(journal.read(folder))
+    return database(folder).exists() and bool(journal.read(folder, last=1))
+
+
+def dry(folder: Path) -> bool:
+    """Tell whether a run was begun as a dry one."""
+    return bool(journal.read(folder, kinds=("start",))[0].body["dry_run"])
 
 
 def last_decided(folder: Path) -> int:
     """Return the close of the last bar that a run decided, or when it began."""
-    events = journal.read(folder)
-    decided = [event.body["time"] for event in events if event.kind in ("moment", "start")]
-    if not decided:
+    newest = journal.read(folder, kinds=("moment", "start"), last=1)
+    if not newest:
         raise UserError(f"run {folder.name}: was stopped before it began. Start a new one.")
-    return max(decided)
+    return int(newest[0].body["time"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from research.live.rows import at, table
 from research.study import Study
 from research.trading.rules import REASONS
 
-SEEN = ("reason", "position", "forecast", "told", "bin")
+SEEN = ("reason", "position", *replay.LAID)
 SHOWN = 20
 
 
@@ -93,6 +94,8 @@ class _Record(NamedTuple):
     start: dict[str, Any]
     rows: pl.DataFrame
     moments: pl.DataFrame
+    trades: list[dict[str, Any]]
+    closes: pl.DataFrame
     controls: replay.Controls
     swaps: list[tuple[int, str]]
     revisions: list[dict[str, Any]]
@@ -103,6 +106,7 @@ class _Found(NamedTuple):
 
     rows: pl.DataFrame
     equity: pl.DataFrame
+    trades: list[dict[str, Any]]
 
 
 def check(folder: Path) -> Parity:
@@ -120,6 +124,8 @@ def check(folder: Path) -> Parity:
     found = [
         _different(record.rows, as_recorded.rows, SEEN, cause),
         _different(record.moments, as_recorded.equity, ("equity",), cause),
+        _trades_that_differ(record.trades, as_recorded.trades, cause),
+        _absent(record),
     ]
     mended, causes = _as_it_should_have_been(record)
     if causes:
@@ -148,6 +154,8 @@ def _read(folder: Path) -> _Record:
                 equity=pl.Series([b["equity"] for b in decided], dtype=pl.Float64)
             )
         ),
+        trades=[trade for body in decided for trade in body["trades"]],
+        closes=_closes(events, starts[0]),
         controls=_controls(events),
         swaps=[
             (event.body["at"], event.body["model"])
@@ -160,6 +168,55 @@ def _read(folder: Path) -> _Record:
             if event.kind == "note" and event.body.get("kind") == "revision"
         ],
     )
+
+
+def _closes(events: list[journal.Event], start: dict[str, Any]) -> pl.DataFrame:
+    """Every close of the run and symbol, but those that the venue had no bar for."""
+    interval = replay.micro(Study.model_validate(start["study"]).data.interval)
+    last = max(event.time for event in events if event.kind in ("moment", "stop"))
+    times = np.arange(start["time"] + interval, last + 1, interval)
+    gaps = [e.body for e in events if e.kind == "note" and e.body.get("kind") == "gap"]
+    every = pl.DataFrame({"time": times}).join(
+        pl.DataFrame({"symbol": start["symbols"]}), how="cross"
+    )
+    none = pl.DataFrame(
+        {"time": [b["close"] for b in gaps], "symbol": [b["symbol"] for b in gaps]},
+        schema={"time": pl.Int64, "symbol": pl.String},
+    )
+    return _timed(every.join(none, on=["time", "symbol"], how="anti"))
+
+
+def _absent(record: _Record) -> pl.DataFrame:
+    """List the closes that nothing was recorded of, and nothing says why."""
+    lost = record.closes.join(record.rows, on=schema.KEY, how="anti")
+    return lost.select(
+        "time",
+        "symbol",
+        what=pl.lit("bar"),
+        live=pl.lit(None, pl.String),
+        research=pl.lit("expected"),
+        cause=pl.lit("unexplained"),
+    )
+
+
+def _trades_that_differ(
+    live: list[dict[str, Any]], made: list[dict[str, Any]], cause: str
+) -> pl.DataFrame:
+    """List the round trips that are not, number for number, those of the other side."""
+    pairs = list(zip_longest(live, made))
+    rows = [
+        {
+            "time": at((one or other or {})["exit_time"]),
+            "symbol": (one or other or {})["symbol"],
+            "what": "trade",
+            "live": str(one),
+            "research": str(other),
+            "cause": cause,
+        }
+        for one, other in pairs
+        if one != other
+    ]
+    return pl.DataFrame(rows, schema=_DIFFERENT)
 
 
 def _controls(events: list[journal.Event]) -> replay.Controls:
@@ -190,8 +247,8 @@ def _research(
     """Take the way of the notebooks: whole tables at once, from bars to what the desk did."""
     study = record.study
     interval = study.data.interval
-    first = pl.col("time") >= pl.lit(record.rows["time"].min())
     played = _bars(rows, replay.micro(interval))
+    first = pl.col("time") >= pl.lit(played["time"].min())
     begun = at(played["open_time"].dt.epoch("us").min())  # type: ignore[arg-type]
     near = pl.col("open_time") >= begun - reach(study) - timedelta(days=1)
     bars = pl.concat([history.bars.filter(near), played]).sort(schema.KEY)
@@ -203,7 +260,7 @@ def _research(
         played.select(schema.KEY)
         .join(told, on=schema.KEY, how="left", maintain_order="left")
         .join(sigma, on=schema.KEY, how="left", maintain_order="left")
-        .with_columns(charges.columns(study, bars).filter(first).get_columns()[2:])
+        .join(charges.columns(study, bars), on=schema.KEY, how="left", maintain_order="left")
         .with_columns(pl.col("bin").fill_null(0))
     )
     if late:
@@ -212,7 +269,7 @@ def _research(
             told=pl.when("late").then(None).otherwise("told"),
             bin=pl.when("late").then(0).otherwise("bin"),
         )
-    return _Found(*replay.trade(study, played, laid, record.controls, record.start))
+    return _Found(*replay.trade(played, laid, record.controls, record.start))
 
 
 def _forecasts(folder: Path, record: _Record, features: pl.DataFrame) -> pl.DataFrame:
@@ -231,7 +288,7 @@ def _forecasts(folder: Path, record: _Record, features: pl.DataFrame) -> pl.Data
 
 def _told(study: Study, before: pl.DataFrame, made: pl.DataFrame) -> pl.DataFrame:
     """What the rule is told of each row, and its bin among all forecasts so far."""
-    told = made.select(*schema.KEY, "forecast", told=tape.told(study, made))
+    told = made.select(*schema.KEY, "forecast", "model", told=tape.told(study, made))
     if study.backtest.rule != "quantile":
         return told.with_columns(bin=pl.lit(0, pl.Int64))
     columns = [*schema.KEY, "forecast"]

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from research import models, schema, tape, training
+from research import models, schema, training
 from research.errors import UserError
-from research.live import desk, parts
-from research.study import Study
+from research.live import desk
 from research.trading import loop
 from research.trading.account import new_book
 from research.trading.journal import Bars, Journal, new_journal
-from research.trading.rules import REASONS, Rules
+from research.trading.rules import REASONS
 
+LAID = ("forecast", "told", "bin", "sigma", "half_spread", "impact", "model")
+"""What stands beside the bars."""
 Controls = list[tuple[int, dict[str, Any]]]
 BARS, FORECASTS = "history.parquet", "history_forecasts.parquet"
 
@@ -48,13 +49,12 @@ def registry(folder: Path) -> models.Registry:
 
 
 def trade(
-    study: Study,
     played: pl.DataFrame,
     laid: pl.DataFrame,
     controls: Controls,
     start: dict[str, Any],
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Let the compiled desk trade rows that lie as `played`, and return its reasons and equity.
+) -> tuple[pl.DataFrame, pl.DataFrame, list[dict[str, Any]]]:
+    """Let the compiled desk trade `played`; return its reasons, its equity and its trades.
 
     Parameters
     ----------
@@ -65,24 +65,22 @@ def trade(
     controls : list of (int, dict)
         ``control`` events of persons and guards, and the moment before which each came.
     start : dict
-        The run's first event: its symbols and capital.
+        The run's first event: its symbols, and the rules, costs and funding it began with.
     """
-    symbols, rules = start["symbols"], tape.rules(study)
+    symbols, made = start["symbols"], desk.Desk.made_with(start["desk"])
     table = pl.concat([played, laid.drop(schema.KEY)], how="horizontal").sort("time", "symbol")
     bars = _columns(table, symbols)
     n_times = int(np.count_nonzero(np.diff(bars.time, prepend=-1)))
-    book = new_book(len(symbols), float(start["capital"]), rules.overlap)
+    book = new_book(len(symbols), made.capital, made.rules.overlap)
     written = new_journal(len(bars.time), n_times, len(book.lots))
-    begun = int(bars.opened[0])
-    venue = parts.venue(study, symbols, start.get("funded_from", begun))
-    _play(book, bars, rules, venue, written, controls, dry=start["dry_run"])
+    ended = _play(book, bars, made, written, controls)
     reasons = pl.Series("reason", np.array(REASONS)[written.reason], dtype=pl.String)
-    rows = table.select(*schema.KEY, "forecast", "told", "bin").with_columns(
+    rows = table.select(*schema.KEY, *LAID).with_columns(
         reasons, position=pl.Series(written.position)
     )
     moments = table.select("time").unique(maintain_order=True)
     equity = moments.select(symbol=pl.lit(""), time="time", equity=pl.Series(written.equity))
-    return rows.sort(schema.KEY), equity
+    return rows.sort(schema.KEY), equity, ended
 
 
 def _columns(table: pl.DataFrame, symbols: list[str]) -> Bars:
@@ -98,26 +96,21 @@ def _columns(table: pl.DataFrame, symbols: list[str]) -> Bars:
 
 
 def _play(
-    book: Any,
-    bars: Bars,
-    rules: Rules,
-    venue: Any,
-    written: Journal,
-    controls: Controls,
-    *,
-    dry: bool,
-) -> None:
+    book: Any, bars: Bars, made: desk.Desk, written: Journal, controls: Controls
+) -> list[dict[str, Any]]:
     """Scan stretch by stretch: at the end of each, a person or a guard sets the desk's state."""
     stops = [int(np.searchsorted(bars.time, when, side="left")) for when, _ in controls]
-    states = [state for _, state in controls]
+    asked = [control for _, control in controls]
     start = t = 0
-    for stop, state in zip([*stops, len(bars.time)], [*states, None]):
-        part = Bars(*(column[:stop] for column in bars))
+    ended: list[dict[str, Any]] = []
+    for stop, control in zip([*stops, len(bars.time)], [*asked, None]):
         while start < stop:
-            upto = loop.end_of(part.time, start) if dry else stop
-            shown = Bars(*(column[:upto] for column in part))
-            start, t, *_ = loop.scan(book, shown, rules, venue, written, start, t)
-            if dry:  # nothing is sent: see `Desk`
+            upto = loop.end_of(bars.time, start) if made.dry_run else stop
+            shown = Bars(*(column[:upto] for column in bars))
+            start, t, count, _ = loop.scan(book, shown, made.rules, made.venue, written, start, t)
+            ended += [made.trade(row) for row in written.trades[:count]]
+            if made.dry_run:  # nothing is sent: see `Desk`
                 book.lots.order = -1
-        if state is not None:
-            desk.obey(book, state)
+        if control is not None:
+            desk.obey(book, control)
+    return ended

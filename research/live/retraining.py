@@ -8,6 +8,7 @@ very bars, in the shadow; the champion trades on, stops and all.
 from __future__ import annotations
 
 import asyncio
+from threading import Thread
 from typing import Any
 
 import polars as pl
@@ -25,6 +26,8 @@ from research.live.trainer import Job, Outcome, Trainer
 from research.store import atomic
 
 Events = list[tuple[str, dict[str, Any]]]
+MANY = 2_000
+"""Bars that are kept one by one."""
 POLL = 0.01
 """Seconds between two looks at a training that is waited for."""
 
@@ -46,7 +49,9 @@ class Retraining:
         place = folder / "training"
         place.mkdir(exist_ok=True)
         self._trainer = Trainer(place, study.retrain.timeout)
-        self._bars, self._newer = prepared.bars, list[Bar]()
+        self._bars, self._newer = [prepared.bars], list[Bar]()
+        self._todo: dict[str, Any] | None = None
+        self._begin: Thread | None = None
         self.champion: str = prepared.champion
         self.challenger: str | None = None
         self._contest: shadow.Contest | None = None
@@ -64,7 +69,9 @@ class Retraining:
         self.challenger = known.challenger
         self._pending = known.pending
         if self._pending is not None:
-            self._train(self._pending)
+            self._todo = self._pending
+            self.begin()
+        self._trades = [_net(trade) for body in known.newest for trade in body["trades"]]
         if self.challenger is None:
             return
         self._contest = self._begun(self.challenger, known.challenged)
@@ -73,17 +80,26 @@ class Retraining:
 
     # -- before a bar ------------------------------------------------------------------------------
 
-    async def ready(self, now: int, *, wait: bool) -> None:
-        """Where market time can wait, wait for the model that is to take effect at `now`."""
-        while wait and self._due(now) and self._outcome is None and self._trainer.busy:
-            self._outcome = self._trainer.poll()
+    async def ready(self, now: int, *, stopping: asyncio.Event) -> None:
+        """Wait for the model that is to take effect at `now`, or for a stop."""
+        while self._due(now) and self._outcome is None and self._busy and not stopping.is_set():
+            self._outcome = self._polled()
             await asyncio.sleep(POLL)
+
+    @property
+    def _busy(self) -> bool:
+        return self._trainer.busy or (self._begin is not None and self._begin.is_alive())
+
+    def _polled(self) -> Outcome | None:
+        """What came of the training; None while it is being begun, or runs."""
+        begun = self._begin is None or not self._begin.is_alive()
+        return self._trainer.poll() if begun else None
 
     def before(self, now: int, forecaster: Forecaster) -> Events:
         """Put models into effect that are due at `now`, and say so."""
         if not self._due(now) or self._pending is None:
             return []
-        self._outcome = self._outcome or self._trainer.poll()
+        self._outcome = self._outcome or self._polled()
         if self._outcome is None:
             late, lead = self._pending["effective"], self._study.retrain.lead
             self._pending["effective"] = now + lead * self._interval
@@ -146,6 +162,9 @@ class Retraining:
     ) -> Events:
         """Judge the challenger, look for a reason to train, and begin a training."""
         self._newer += moment.bars
+        if len(self._newer) >= MANY:  # a table takes a tenth of the room
+            self._bars.append(table(self._newer, self._interval))
+            self._newer = []
         self._trades += [_net(trade) for trade in step.trades]
         self._trades = self._trades[-triggers.TRADES :]
         if self._watch is not None:
@@ -182,21 +201,30 @@ class Retraining:
             "effective": now + self._study.retrain.lead * self._interval,
             "clock": self._triggers.state,
         }
-        self._train(self._pending)
+        self._todo = dict(self._pending)
         return [("retrain", dict(self._pending))]
+
+    def begin(self) -> None:
+        """Begin a training that has been announced, in a thread: bars are not kept waiting."""
+        if self._todo is None:
+            return
+        self._bars.append(table(self._newer, self._interval))
+        self._newer, asked, self._todo = [], self._todo, None
+        self._begin = Thread(target=self._train, args=(asked,), name="training", daemon=True)
+        self._begin.start()
 
     def _train(self, asked: dict[str, Any]) -> None:
         """Write down the bars of the training window, and start the training on them."""
         when = at(asked["at"])
         spans = self._study.validation
         since = when - spans.train - spans.embargo - reach(self._study) - 2 * DAY
-        newer = table(self._newer, self._interval)
-        self._bars = pl.concat([self._bars, newer]).filter(pl.col("open_time") >= since)
-        self._bars, self._newer = self._bars.sort(schema.KEY), []
+        kept = len(self._bars)
+        known = pl.concat(self._bars[:kept]).filter(pl.col("open_time") >= since).sort(schema.KEY)
         path = self._trainer.folder / "bars.parquet"
-        atomic.write_parquet(path, self._bars.filter(pl.col("time") <= when))
+        atomic.write_parquet(path, known.filter(pl.col("time") <= when))
         facts = {"why": asked["trigger"]}
         study = self._study.model_dump(mode="json")
+        self._bars = [known, *self._bars[kept:]]
         self._trainer.start(Job(study, str(path), asked["at"], str(self._kept.folder), facts))
 
     # -- besides -----------------------------------------------------------------------------------
@@ -229,6 +257,8 @@ class Retraining:
 
     def close(self) -> None:
         """End a training that runs; it is begun again when the run goes on."""
+        if self._begin is not None:
+            self._begin.join()
         self._trainer.stop()
 
 

@@ -27,6 +27,7 @@ from research.live.moments import Moment, Scored
 from research.live.prepare import Prepared
 from research.live.replay import micro
 from research.live.retraining import Retraining
+from research.live.state import scored
 
 WORDS = ("active", "reducing", "halted")
 LOOK = 0.05
@@ -66,6 +67,10 @@ class Runner:
         self._p, self._feed, self._clock = prepared, feed, clock
         self._retraining, self._log, self._alerts = retraining, log, alerts
         self._guards = guards.Guards(prepared.study, prepared.folder)
+        for body in [] if prepared.state is None else prepared.state.newest:
+            rows = [scored(row) for row in body["rows"]]
+            reasons = [row["reason"] for row in body["rows"]]
+            self._guards.recall(body["time"], rows, reasons, len(body["trades"]))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bar")
         self._lock = asyncio.Lock()
         self._stopping: asyncio.Event = asyncio.Event()
@@ -108,7 +113,6 @@ class Runner:
                 if moment is None or (until is not None and moment.time > until):
                     break
                 await self._take(moment)
-                await self._clock.ack(moment.time)
                 self._log.bar(moment.time, equity=self._equity, trades=self._ended, until=until)
         except JournalError as error:
             self._alerts.raise_("journal", str(error), time=self._last)
@@ -151,9 +155,14 @@ class Runner:
         return None
 
     async def _take(self, moment: Moment) -> None:
-        await self._retraining.ready(moment.time, wait=not isinstance(self._clock, WallClock))
+        if not isinstance(self._clock, WallClock):  # market time waits: no model is ever late
+            await self._retraining.ready(moment.time, stopping=self._stopping)
+        if self._stopping.is_set():
+            return
         async with self._lock:
             await self._in_thread(self._decide, moment)
+        await self._clock.ack(moment.time)
+        self._retraining.begin()
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work, *arguments)
@@ -176,7 +185,8 @@ class Runner:
         step = desk.step(moment.time, told)
         took = {**self._p.forecaster.took, "decide": (time.perf_counter_ns() - begun) // 1000}
         took["close_to_known"] = moment.known - moment.time
-        self._taken.append(sum(took.values()))
+        if not late:  # a bar that came by backfill says nothing of how quick we are
+            self._taken.append(sum(took.values()))
         events.append(("moment", _body(moment, told, step, late=late, state=before, took=took)))
         if desk.control != before:
             events.append(self._said(before, "limit met", "risk"))
@@ -212,7 +222,7 @@ class Runner:
 
     def _set(self, state: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:
         was, self._p.desk.control = self._p.desk.control, state
-        return self._said(was, why, by, **more)
+        return self._said(was, why, by, asked=state, **more)
 
     def _said(self, was: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:
         state = self._p.desk.control
@@ -296,8 +306,8 @@ class Runner:
             "model": self._retraining.champion,
         }
         self._write([*self._flushed(self._last), ("stop", {"time": self._last, **summary})])
-        charges.measure_latency(study.feed, self._p.folder.name, list(self._taken))
         self._p.journal.close()
+        charges.measure_latency(study.feed, self._p.folder.name, list(self._taken))
         folders.beat(self._p.folder, {**self._facts(), "stopped": True})
         return summary
 

@@ -102,6 +102,11 @@ def run(
     _paper(mode or chosen.live.mode)
     _tradable(chosen)
     length = None if span is None else micro(units.duration(span))
+    if folder is not None and dry_run and prepare.begun(folder) and not prepare.dry(folder):
+        raise UserError(
+            f"run {folder.name}: was not begun as a dry run, so it cannot go on as one. Leave out "
+            "--dry-run, or start a new run."
+        )
     wish = Wish(length, speed, dry_run, faults, debug)
     return asyncio.run(_sit(chosen, folder or create(chosen), wish))
 
@@ -187,6 +192,9 @@ async def _trade(
     else:
         facts = {"mode": "paper", "dry_run": wish.dry_run, "feed": study.feed}
         ready = await prepare.fresh(study, folder, feed, start, facts)
+    for command in folders.commands(folder):
+        if command.name == "stop":  # meant for a sitting that is over
+            folders.finish(command)
     runner = Runner(ready, feed, clock, Retraining(ready), log, alerts)
     notes.append(runner.note)
     since = f"{at(ready.last):%Y-%m-%d %H:%M}Z"

@@ -8,7 +8,7 @@ the recorded moments once more and compares what it says with what was written.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,10 @@ from research.live.journal import Event
 from research.live.moments import Bar, Scored
 
 _NUMBERS = ("told", "sigma", "half_spread", "impact")
+
+
+NEWEST = 1_500
+"""Moments that guards, and whoever counts trades, look back on."""
 
 
 @dataclass
@@ -49,6 +53,8 @@ class State:
         The training that was begun and of which nothing has come yet, as its event told.
     candidate : dict, optional
         What the last training made, until it is put to use or dropped.
+    newest : deque of dict
+        The newest moments, for whoever looks back on them.
     commands : set of str
         Ids of the commands that have been done.
     counts : dict of str to int
@@ -70,6 +76,7 @@ class State:
     pending: dict[str, Any] | None = None
     candidate: dict[str, Any] | None = None
     commands: set[str] = field(default_factory=set)
+    newest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=NEWEST))
     counts: Counter[str] = field(default_factory=Counter)
     stopped: bool = False
 
@@ -134,6 +141,7 @@ def apply(state: State, event: Event, *, played: bool = True) -> None:
     if kind == "moment":
         state.time = body["time"]
         state.counts["trades"] += len(body["trades"])
+        state.newest.append(body)
         if state.challenger is not None:
             state.shadowed.append(body)
         if played:
