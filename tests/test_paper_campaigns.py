@@ -121,6 +121,9 @@ def test_what_is_entered_while_halted_is_found():
     after = [decided(5, 3, "entry", 0.0), decided(6, 4, "hold", 5.0)]
     assert switching.audit([*start, *quiet, *after])["entered"] == 0
     assert switching.audit([*start, *quiet, *after])["withdrawn"] == 1
+    twice = [start[0], *[event(2, "control", time=1, state=2)] * 2, *quiet]
+    later = decided(5, 9, "hold", 0.0, [{"entry_time": 4}])
+    assert switching.audit([*twice, later])["entered"] == 0
     filled = [decided(3, 2, "risk_halt", 5.0)]
     asked = [decided(3, 2, "entry", 0.0)]
     turned = [decided(1, 1, "hold", 5.0), start[1], decided(3, 2, "risk_halt", -5.0)]

@@ -57,15 +57,18 @@ def live(
     """Trade a study on paper: its champion model on live bars, around the clock.
 
     Bars, features, model, decision and fills are those of the notebooks; ./run parity proves it.
-    A study of the simulated market runs at once and offline: ./run live demo --for 24h --speed 500.
-    Any other trades on Binance's live bars. Everything is in the run's journal: kill the process at
-    any moment and go on with --continue. A champion is trained first where there is none.
+    Without a name it is the demo. A study of the simulated market runs at once and offline:
+    ./run live demo --for 24h --speed 500. Any other trades on Binance's live bars. Everything is in
+    the run's journal: kill the process at any moment and go on with --continue. A champion is
+    trained first where there is none.
     ./run status, ./run kill and ./run page talk to it; ctrl-C ends it with a summary.
     """
     from research.cli import _set_up_log
     from research.live import session
 
     _set_up_log(debug)
+    if name and study and name != study:
+        raise UserError(f"live: two studies are named, {name!r} and {study!r}. Name one.")
     options = read_options(settings=settings, symbols=symbols)
     done = session.run(
         name or study or "demo",

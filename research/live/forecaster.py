@@ -54,9 +54,8 @@ class Forecaster:
         self._newest = _newest(self._set, study)
         self._bins = _trailing(study)
         outputs = dict.fromkeys(next(iter(champion.values())).core.outputs, pl.Float64)
-        tape.told(
-            study, pl.DataFrame(schema={"forecast": pl.Float64, **outputs})
-        )  # or says why not
+        # a rule of probabilities without any is refused here, not bar after bar
+        tape.told(study, pl.DataFrame(schema={"forecast": pl.Float64, **outputs}))
         self.champion, self.challenger = champion, Models()
         self.rows = pl.DataFrame()
         """Features of the newest moment, one row per symbol."""

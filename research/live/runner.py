@@ -30,6 +30,9 @@ from research.live.retraining import Retraining
 from research.live.state import scored
 
 WORDS = ("active", "reducing", "halted")
+SAID = ("retrain", "swap", "challenger", "rejected_model", "expired", "model_late", "train_failed")
+SHOWN = ("model", "was", "why", "trigger")
+"""Of events about models: which are said, and what of them."""
 LOOK = 0.05
 """Seconds between two looks at the run's commands."""
 NEWEST = 10_000
@@ -233,6 +236,9 @@ class Runner:
     def _write(self, events: list[tuple[str, dict[str, Any]]]) -> None:
         if events:
             self._p.journal.append(*events)
+            for kind, body in events:
+                if kind in SAID:
+                    self._log(kind, **{k: v for k, v in body.items() if k in SHOWN})
             self._alerts.see(*events)
 
     def _tell(self, now: int, rows: list[Scored], step: Any) -> None:

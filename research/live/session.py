@@ -48,7 +48,8 @@ class Wish(NamedTuple):
     """Market time to trade, in microseconds."""
     speed: float
     dry_run: bool
-    faults: str | None
+    faults: Any
+    """How many, or a plan that was read; None: none."""
     debug: bool
 
 
@@ -94,7 +95,15 @@ def run(
     BlockingIOError
         If another process runs this run.
     """
+    if not speed >= 0:
+        raise UserError(f"live: --speed must be 0 (no bound) or above, found {speed:g}.")
+    plan = _plan(faults)
     folder = folders.find(resume) if resume else None
+    if folder is not None and options:
+        raise UserError(
+            f"run {folder.name}: goes on with the settings it began with, found "
+            f"{', '.join(options)} beside it. Leave out -o, or start a new run."
+        )
     if folder is not None:
         chosen = Study.model_validate(folders.facts(folder)["study"])
     else:
@@ -107,8 +116,17 @@ def run(
             f"run {folder.name}: was not begun as a dry run, so it cannot go on as one. Leave out "
             "--dry-run, or start a new run."
         )
-    wish = Wish(length, speed, dry_run, faults, debug)
+    wish = Wish(length, speed, dry_run, plan, debug)
     return asyncio.run(_sit(chosen, folder or create(chosen), wish))
+
+
+def _plan(asked: str | None) -> Any:
+    """Read what is asked for as a number of faults, or as the path of a plan."""
+    if asked is None or asked.isdigit():
+        return asked and int(asked)
+    if not Path(asked).is_file():
+        raise UserError(f"live: --faults must be a count or the file of a plan, found {asked!r}.")
+    return sim.faults.read(Path(asked))
 
 
 def _paper(mode: str) -> None:
@@ -173,6 +191,21 @@ async def _trade(
     log: Log,
 ) -> dict[str, Any]:
     network = Network(venue.port, venue.ca) if venue else Network()
+    try:
+        return await _run(study, folder, network, start, wish, alerts, log)
+    finally:
+        await network.close()
+
+
+async def _run(
+    study: Study,
+    folder: Path,
+    network: Network,
+    start: int | None,
+    wish: Wish,
+    alerts: Alerts,
+    log: Log,
+) -> dict[str, Any]:
     clock = await _clock(study, network, start, wish.speed)
     notes: list[Any] = []
     feed = feeds.open(
@@ -187,6 +220,7 @@ async def _trade(
         note=lambda kind, body: notes[0](kind, body) if notes else None,
     )
     start = _grid(clock.now(), study) if start is None else start
+    log("prepare", run=folder.name, study=study.name, feed=study.feed)
     if prepare.begun(folder):
         ready = prepare.recover(folder)
     else:
@@ -203,7 +237,6 @@ async def _trade(
         return await runner.run(_until(ready.last, wish.length, clock))
     finally:
         await clock.close()
-        await network.close()
 
 
 async def _clock(study: Study, network: Network, start: int | None, speed: float) -> clocks.Clock:
@@ -264,23 +297,26 @@ def _market(study: Study) -> tuple[pl.DataFrame, int]:
     return bars, first + micro(timedelta(days=study.simulated.days))
 
 
-def _faults(asked: str | None, study: Study, market: Path, start: int, length: int | None) -> Any:
+def _faults(asked: Any, study: Study, market: Path, start: int, length: int | None) -> Any:
     """Read a fault plan, or draw one over the bars that will be traded."""
     if asked is None:
         return ()
-    if not asked.isdigit():
-        return sim.faults.read(Path(asked))
+    if not isinstance(asked, int):
+        return asked
     bars = pl.scan_parquet(market).filter(pl.col("time") > at(start))
     if length is not None:
         bars = bars.filter(pl.col("time") <= at(start + length))
     found = bars.select(pl.col("time").n_unique(), pl.col("symbol").unique().implode()).collect()
     played, symbols = found.row(0)
-    return sim.faults.plan(int(asked), study.seed, played, sorted(symbols))
+    return sim.faults.plan(asked, study.seed, played, sorted(symbols))
 
 
 def text(done: dict[str, Any]) -> str:
     """Say the closing summary in lines."""
-    return "\n".join(f"{key:>8}  {value}" for key, value in done.items())
+    shown = {**done, "equity": f"{done['equity']:,.2f}", "change": f"{done['change']:+.3%}"}
+    lines = [f"{key:>8}  {value}" for key, value in shown.items()]
+    more = f"Go on: ./run live --continue {done['run']}   Prove it: ./run parity {done['run']}"
+    return "\n".join([*lines, more])
 
 
 __all__ = ["run", "text"]

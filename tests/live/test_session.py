@@ -113,7 +113,7 @@ def test_stopped_and_continued_is_undisturbed(two_hours):
 
 def command(*words, **more):
     return subprocess.Popen(
-        [sys.executable, "-m", "research", "live", "demo", *words, *options()],
+        [sys.executable, "-m", "research", "live", *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -141,7 +141,7 @@ def running(known):
 
 def test_killed_at_once_and_continued_is_undisturbed(two_hours):
     known = folders.runs()
-    process = command("--for", "2h", "--speed", "1500")
+    process = command("demo", *options(), "--for", "2h", "--speed", "1500")
     folder = running(known)
     time.sleep(0.5)
     process.kill()
@@ -155,7 +155,7 @@ def test_killed_at_once_and_continued_is_undisturbed(two_hours):
 
 def test_control_c_ends_in_order_and_a_second_runner_leaves(data):
     known = folders.runs()
-    process = command("--speed", "60", "--json")
+    process = command("demo", *options(), "--speed", "60", "--json")
     folder = running(known)
     begun = time.monotonic()
     second = command("--continue", folder.name)
@@ -171,7 +171,7 @@ def test_control_c_ends_in_order_and_a_second_runner_leaves(data):
 
 def test_the_kill_switch_latches(data):
     known = folders.runs()
-    process = command("--speed", "600")
+    process = command("demo", *options(), "--speed", "600")
     folder = running(known)
     pressed = time.time_ns() // 1000
     folders.kill(folder)
@@ -197,6 +197,29 @@ def test_dry_run_decides_and_fills_nothing(data):
     assert {row["position"] for row in rows} == {0.0}
     assert sum(row["reason"] == "entry" for row in rows) > 3
     assert proof.check(folder).differences.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("wish", "law"),
+    [
+        ({"speed": -1}, r"--speed must be 0 \(no bound\) or above"),
+        ({"faults": "banana"}, "--faults must be a count or the file of a plan"),
+        ({"span": "5"}, "5"),
+        ({"mode": "real"}, "mode must be 'paper' or 'live'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_run(data, wish, law):
+    known = folders.runs()
+    with pytest.raises(UserError, match=law):
+        session.run("demo", SMALL, **wish)
+    assert folders.runs() == known
+
+
+def test_a_run_goes_on_with_its_own_settings(two_hours):
+    with pytest.raises(UserError, match=r"found costs.fee beside it"):
+        session.run("", {"costs.fee": 0.0}, resume=two_hours["run"])
+    with pytest.raises(UserError, match="not begun as a dry run"):
+        session.run("", {}, resume=two_hours["run"], dry_run=True)
 
 
 @pytest.mark.parametrize(

@@ -186,11 +186,13 @@ def audit(events: Sequence[journal.Event]) -> dict[str, int]:
     spans: list[list[float]] = []
     for event in events:
         if event.kind == "control":
-            state = event.body["state"]
+            was, state = state, event.body["state"]
+            if HALTED not in (was, state) or was == state:
+                continue  # halted by one and by another is halted once
             if state == HALTED:
                 spans.append([event.time, float("inf")])
                 found["withdrawn"] += sum(row["reason"] == "entry" for row in rows)
-            elif spans:
+            else:
                 spans[-1][1] = event.time
         elif event.kind == "moment":
             rows = event.body["rows"]
