@@ -21,7 +21,6 @@ from research.errors import UserError
 from research.live import cell, folders
 from research.live import notebook as room
 from research.live.story import Story
-from research.plots import live as plots
 
 from .shown import MINUTE, START, beat, begun, folder, moment, row, write
 
@@ -203,69 +202,3 @@ def test_a_notebook_draws_until_the_run_has_ended(store, tmp_path):
     pictures = updates[::2]
     gaps = [after - before for before, after in pairwise(pictures)]
     assert len(pictures) >= 3 and min(gaps[:-1]) > 0.8, gaps
-
-
-# -- pictures -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    import matplotlib.pyplot as plt
-
-    yield
-    plt.close("all")
-
-
-def test_equity_and_position(place):
-    run = live.Run(place)
-    ax = plots.live_run(run.equity(), run.decisions(), capital=1e4)
-    (curve, line) = ax.get_lines()
-    assert curve.get_ydata().tolist() == [1e4 + n for n in range(1, 6)]
-    assert line.get_ydata()[0] == 1e4 and "+0.050% since the start" in ax.get_title(loc="left")
-    held = ax.figure.axes[1].get_lines()
-    assert [line.get_label() for line in held[:2]] == ["AUSDT", "BUSDT"]
-    assert held[0].get_ydata().tolist() == [50.0] * 5
-    empty = plots.live_run(run.equity().clear(), run.decisions().clear())
-    assert "no bar has been decided" in empty.texts[0].get_text()
-
-
-def test_latency_beside_what_was_assumed():
-    took = pl.DataFrame({"close_to_known": range(1000, 101_000, 1000)}, schema_overrides={})
-    table = took.with_columns(features=pl.lit(0), forecast=pl.lit(0), decide=pl.lit(0))
-    ax = plots.live_latency(table, assumed=0.25)
-    measured, assumed = ax.get_lines()
-    assert assumed.get_xdata()[0] == 250.0
-    assert measured.get_xdata()[94] == 95.0 and measured.get_ydata()[94] == 0.95
-    assert "median 50.5 ms" in ax.get_title(loc="left") and "assumed 250 ms" in ax.get_title(
-        loc="left"
-    )
-    assert "no bar" in plots.live_latency(table.clear(), assumed=0.0).texts[0].get_text()
-
-
-def test_reasons_over_time_are_shares():
-    times = [at(n) for n in range(180)]
-    reason = ["entry" if n % 60 == 0 else "hold" if n < 120 else "no_edge" for n in range(180)]
-    ax = plots.live_reasons(pl.DataFrame({"time": times, "reason": reason}))
-    bars = {part.get_label(): [bar.get_height() for bar in part] for part in ax.containers}
-    assert bars["hold"] == pytest.approx([59 / 60, 59 / 60, 0])
-    assert [sum(column) for column in zip(*bars.values())] == pytest.approx([1, 1, 1])
-    assert "180 decisions, 66% of them hold" in ax.get_title(loc="left")
-
-
-def test_many_reasons_are_put_together():
-    table = pl.DataFrame({"time": [at(0)] * 10, "reason": [f"r{n}" for n in range(10)]})
-    labels = [part.get_label() for part in plots.live_reasons(table).containers]
-    assert len(labels) == 7 and labels[-1] == "others"
-
-
-def test_evidence_of_a_challenger():
-    table = pl.DataFrame({"time": [at(n) for n in range(3)], "e_value": [1.0, 4.0, 8.0]})
-    ax = plots.live_evidence(table, needed=20.0)
-    assert ax.get_yscale() == "log" and ax.get_lines()[0].get_ydata()[0] == 20.0
-    assert ax.get_title(loc="left") == "e-value 8 of 20 needed"
-    assert "no challenger" in plots.live_evidence(table.clear(), needed=20.0).texts[0].get_text()
-
-
-def test_a_missing_column_is_named():
-    with pytest.raises(UserError, match=r"plots.live_evidence: column 'e_value' is missing"):
-        plots.live_evidence(pl.DataFrame({"time": [at(0)]}), needed=20.0)

@@ -423,7 +423,8 @@ def trading(store, monkeypatch):
             "session.run('demo', json.loads(sys.argv[1]), speed=float(sys.argv[2]), "
             "resume=sys.argv[3] or None)"
         )
-        words = [sys.executable, "-c", code, json.dumps(SMALL), str(speed), resume or ""]
+        options = json.dumps({} if resume else SMALL)
+        words = [sys.executable, "-c", code, options, str(speed), resume or ""]
         with (store / "said.log").open("a") as said:
             started.append(subprocess.Popen(words, cwd=ROOT, stdout=said, stderr=said))
         while resume is None and folders.runs() == known:
