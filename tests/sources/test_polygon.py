@@ -499,6 +499,7 @@ def test_columns_go_by_their_names(tmp_path):
         (gzip.compress(f"{HEADER}\nX:A-USD,1,2,2,2,2,soon,1\n".encode()), "not minute bars"),
         (gzip.compress(f"{HEADER}\nX:A-USD,1,two,2,2,2,17,1\n".encode()), "not minute bars"),
     ],
+    ids=["empty", "cut off", "other columns", "a volume of words", "a count of words"],
 )
 def test_a_file_that_cannot_be_read_is_one_line_with_its_name(content, said, tmp_path):
     (tmp_path / "2026-02-06.csv.gz").write_bytes(content)
