@@ -195,7 +195,11 @@ def _open_and_run(lab, page, name, book):
     def ran():
         page.keyboard.press("Control+s")
         page.wait_for_timeout(300)
-        cells = [c for c in json.loads(book.read_text())["cells"] if c["cell_type"] == "code"]
+        try:
+            held = json.loads(book.read_text())["cells"]
+        except json.JSONDecodeError:
+            return False  # it is being saved
+        cells = [c for c in held if c["cell_type"] == "code"]
         failed = [o for c in cells for o in c["outputs"] if o["output_type"] == "error"]
         return failed or [c["execution_count"] for c in cells] == list(range(1, count + 1))
 

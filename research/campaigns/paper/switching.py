@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {
 """Orders rest at most moments, and new models are trained: the switch works beside that too."""
 HELD = 3
 """Moments that are seen decided before trading is resumed."""
-PATIENCE = 30.0
+PATIENCE = 120.0
 _LOOK = 0.001
 
 
