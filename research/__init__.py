@@ -16,11 +16,24 @@ _HOMES = {
     "runs": ("research.stored_runs", "runs"),
     "run": ("research.stored_runs", "run"),
     "compare": ("research.stored_runs", "compare"),
+    "exploring": ("research.store.ledger", "exploring"),
+    "trials": ("research.store.ledger", "table"),
     "progress": ("research.batch", "progress"),
     "UserError": ("research.errors", "UserError"),
 }
 _ROOMS = ("portfolio", "search")
-__all__ = ["UserError", "compare", "portfolio", "progress", "read_study", "run", "runs", "search"]
+__all__ = [
+    "UserError",
+    "compare",
+    "exploring",
+    "portfolio",
+    "progress",
+    "read_study",
+    "run",
+    "runs",
+    "search",
+    "trials",
+]
 
 
 def __getattr__(name: str) -> Any:

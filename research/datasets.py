@@ -18,7 +18,7 @@ from research import bars as bar_room
 from research import units
 from research.batch import Progress
 from research.errors import UserError
-from research.store import atomic, cards, lake, tables, trials, where
+from research.store import atomic, cards, lake, ledger, tables, where
 from research.study import ROOT, Study
 
 MINUTE = timedelta(minutes=1)
@@ -326,16 +326,39 @@ def quality(study: Study) -> pl.DataFrame:
     return bar_room.recount(lake.quality(**place.where(), **chosen), kept, place.interval)
 
 
-def count_trial(study: Study, forecasts: pl.DataFrame, ic: float) -> int:
-    """Count one evaluation: other settings or other forecasts are another trial.
+_DECIDE = ("features", "labels", "validation", "models", "scores", "signals", "trading", "tape.py")
+"""Rooms that decide what a trial finds."""
 
-    Returns
-    -------
-    int
-        Trials on this lineage so far.
+
+def begin_trial(study: Study, bars: pl.DataFrame, what: str) -> ledger.Begun:
+    """Write into the ledger that `study` is about to be tried; what it returns says when done.
+
+    Parameters
+    ----------
+    study : Study
+        Its settings, seed and folds are what is tried.
+    bars : pl.DataFrame
+        What it reads.
+    what : str
+        ``training``, ``evaluation`` or ``backtest``.
     """
-    chosen = study.settings() | {"forecasts": cards.fingerprint(forecasts)}
-    return trials.record(chosen, lineage=dataset(study).lineage, ic=ic)
+    settings = study.settings()
+    return ledger.begin(
+        settings,
+        lineage=dataset(study).lineage,
+        what=what,
+        study=study.name,
+        data=cards.fingerprint(bars),
+        code=cards.code(*_DECIDE)["source"],
+        seed=study.seed,
+        folds={k: v for k, v in settings.items() if k.startswith("validation.")},
+    )
+
+
+def count_trial(study: Study, bars: pl.DataFrame, forecasts: pl.DataFrame, ic: float) -> int:
+    """Count one look at the score of some forecasts; return the trials on this lineage so far."""
+    begun = begin_trial(study, bars, "evaluation")
+    return begun.done(cards.fingerprint(forecasts), ic=ic)
 
 
 def oracle(study: Study) -> tuple[pl.DataFrame, float]:

@@ -62,6 +62,13 @@ class Evaluation:
         gap = self.optimism.filter(pl.col("scope") == "date")["gap"]
         return gap[0] if gap.len() else None
 
+    @property
+    def evidence(self) -> dict[str, float]:
+        """What the ledger keeps of it."""
+        score = self.score
+        found = {"ic": score.ic, "ic_low": score.low, "ic_high": score.high}
+        return {**found, "ic_break_even": self.ic_break_even}
+
     def _repr_html_(self) -> str:
         needed = self.ic_break_even
         ratio = f", ratio {self.score.ic / needed:.2f}" if needed else ": trading costs nothing"

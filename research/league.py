@@ -37,12 +37,12 @@ def table(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
         {"name": "no_trade", "net_return": 0.0, "trades": 0},
         {"name": "buy_and_hold", **_net(pipeline.backtest(study, name="buy_and_hold"))},
     ]
-    own = called(study)
+    own, bars = called(study), pipeline.bars(study)
     for learner in dict.fromkeys(["ridge", *study.model.league, study.model.name, own]):
         chosen = study if learner == own else entry(study, learner)
         made = pipeline.forecasts(chosen, progress=progress)
         score = scores.ic(made, **_how(study))
-        datasets.count_trial(chosen, made, score.ic)
+        datasets.count_trial(chosen, bars, made, score.ic)
         row = {"name": learner, "ic": score.ic, "ic_low": score.low, "ic_high": score.high}
         rows.append({**row, **_net(pipeline.backtest(chosen, made))})
     found = pl.DataFrame(rows, schema=COLUMNS)

@@ -13,15 +13,15 @@ from typing import Any, cast
 
 import polars as pl
 
-from research import charges, datasets, models, schema, signals, tape, training, validation
+from research import charges, datasets, models, schema, tape, training, validation
 from research import features as feature_room
 from research.batch import Progress
 from research.errors import UserError
 from research.evaluation import Evaluation, evaluate
 from research.screening import Screening, screen_features
-from research.store import cards, tables
+from research.store import cards, ledger, tables
 from research.study import Study
-from research.tape import Backtest
+from research.tape import Backtest, binned, cuts
 
 # -- bars ------------------------------------------------------------------------------------------
 
@@ -173,6 +173,7 @@ def _trained(study: Study, given: Any, progress: Progress | None) -> tables.Tabl
     decided = forecast_parts(study, source, table)
 
     def build(_: Path) -> tables.Tables:
+        datasets.begin_trial(study, source, "training")
         known, cut = labels(study, source), folds(study, source)
         return training.forecast(study, source, table, known, cut, decided, progress)
 
@@ -218,7 +219,9 @@ def evaluation(
     study: Study, forecasts: pl.DataFrame | None = None, *, progress: Progress | None = None
 ) -> Evaluation:
     """Score the study's forecasts, and count the trial."""
-    source, made, chosen = bars(study), _forecasts(study, forecasts), study.evaluation
+    source, chosen = bars(study), study.evaluation
+    begun = datasets.begin_trial(study, source, "evaluation")
+    made = _forecasts(study, forecasts)
     found = evaluate(
         made,
         {h: labels(study, source, horizon=h) for h in _horizons(study)},
@@ -231,7 +234,7 @@ def evaluation(
         seed=study.seed,
         progress=progress,
     )
-    datasets.count_trial(study, made, found.score.ic)
+    begun.done(cards.fingerprint(made), **found.evidence)
     return found
 
 
@@ -265,33 +268,19 @@ def backtest(
             f"study {study.name}: a forecast of volatility has no side to trade. Evaluate it, or "
             "choose labels.kind 'return', 'direction' or 'barrier'."
         )
-    source, made = bars(study), binned(study, _forecasts(study, forecasts))
-    laid, rule = tape.lay(study, source, made), tape.rules(study)
-    capital = study.backtest.capital
+    source, capital = bars(study), study.backtest.capital
+    begun = None if name else datasets.begin_trial(study, source, "backtest")
+    made = _forecasts(study, forecasts)
+    laid, rule = tape.lay(study, source, binned(study, made)), tape.rules(study)
     if name == "buy_and_hold":
         laid, rule = laid.always(1.0), tape.hold_forever(study)
 
     def build(_: Path) -> tables.Tables:
         return tape.tables(laid, laid.play(rule, capital=capital))
 
-    stored = tables.keep("backtest", tape.parts(laid, rule, capital), build)
-    return tape.judge(laid, rule, capital=capital, stored=stored)
-
-
-def binned(study: Study, made: pl.DataFrame) -> pl.DataFrame:
-    """Return the forecasts as the rule trades them: with bins, if it trades bins."""
-    chosen = study.evaluation
-    if study.backtest.rule != "quantile":
-        return made
-    if chosen.scope not in signals.CAUSAL:
-        raise UserError(
-            f"study {study.name}: evaluation.scope {chosen.scope!r} ranks with forecasts that came "
-            "later, so it cannot be traded. Use 'trailing' or 'fold'."
-        )
-    return signals.assign(made, scope=chosen.scope, **cuts(study))
-
-
-def cuts(study: Study) -> dict[str, Any]:
-    """Return how cut-points are drawn: renewed as often as models, and once a day at least."""
-    chosen, every = study.evaluation, min(study.validation.test, timedelta(days=1))
-    return {"bins": chosen.bins, "window": chosen.window, "every": every}
+    seen, made_of = {"ledger": ledger.head()}, tape.parts(laid, rule, capital)
+    stored = tables.keep("backtest", made_of, build, beside=seen)
+    tested = tape.judge(laid, rule, capital=capital, stored=stored)
+    if begun:
+        begun.done(cards.fingerprint(made), **tape.evidence(tested, capital))
+    return tested

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -18,14 +17,10 @@ from typing import Any
 import polars as pl
 
 from research.errors import UserError, nearest
-from research.study import ROOT, Study
+from research.store.atomic import reports_root
+from research.study import Study
 
 METRICS = ("net_return", "gross_return", "sharpe", "max_drawdown", "trades", "break_even_fee")
-
-
-def reports_root() -> Path:
-    """Return the folder of all reports: ``reports/``, or ``$ALPHABOOK_REPORTS``."""
-    return Path(os.environ.get("ALPHABOOK_REPORTS") or ROOT / "reports")
 
 
 @dataclass(frozen=True)
@@ -125,6 +120,7 @@ class Run:
         return "\n".join(
             [
                 f"verdict  {s['verdict']['word']}: {s['verdict']['because']}",
+                *_change_lines(s["verdict"].get("change")),
                 *_truth_lines(s.get("truth")),
                 f"report   {self.folder / 'index.html'}",
             ]
@@ -136,6 +132,10 @@ class Run:
             f"<b>{escape(self.id)}</b>: <b>{escape(s['verdict']['word'])}</b>, "
             f"{escape(s['verdict']['because'])}{pl.DataFrame([self.row()])._repr_html_()}"
         )
+
+
+def _change_lines(change: list[str] | None) -> list[str]:
+    return [f"change   {'; '.join(change[:3])}"] if change else []
 
 
 def _truth_lines(truth: dict[str, Any] | None) -> list[str]:

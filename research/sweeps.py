@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import polars as pl
 
 from research import batch, datasets, pipeline
 from research.errors import UserError
-from research.store import atomic, cards
+from research.store import atomic, cards, ledger
 from research.study import Study, literal, read
 
 log = logging.getLogger(__name__)
@@ -82,10 +83,10 @@ def run(
     points = list(combinations(grid))
     studies = [read(chosen, {**options, **point}) for point in points]
     datasets.acquire(studies[0])  # once, before workers would all do it
-    items = [(chosen, {**options, **point}, point) for point in points]
+    items = [(chosen, {**options, **point}, point, ledger.noted()) for point in points]
     watch = progress or batch.progress(f"sweep of {len(items)}")
     done, failed = [], []
-    for (_, _, point), found in batch.map_items(_point, items, workers=workers, watch=watch):
+    for (_, _, point, _), found in batch.map_items(_point, items, workers=workers, watch=watch):
         if isinstance(found, Exception):
             log.info("set aside: %s: %s", point, found)
             failed.append({"settings": point, "error": f"{type(found).__name__}: {found}"})
@@ -115,10 +116,12 @@ def combinations(grid: list[str]) -> list[dict[str, Any]]:
     return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
 
 
-def _point(item: tuple[str, dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
-    chosen, options, _ = item
+def _point(item: tuple[str, dict[str, Any], dict[str, Any], str]) -> dict[str, Any]:
+    chosen, options, _, note = item
     study = read(chosen, options)
-    return remembered(study, lambda: found(study))
+    # another process knows nothing of the note it was begun under
+    with ledger.exploring(note) if note != ledger.noted() else nullcontext():
+        return remembered(study, lambda: found(study))
 
 
 def remembered(study: Study, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

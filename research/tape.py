@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 
-from research import charges, performance
+from research import charges, performance, signals
 from research.errors import UserError
+from research.performance.daily import daily
 from research.schema import CLASSES, TIME
 from research.store import cards
 from research.study import Study
@@ -107,6 +108,7 @@ def _costs(rule: Rules, study: Study) -> Rules:
         slippage=costs.slippage,
         latency=charges.latency(study),
         min_notional=costs.min_notional,
+        walks=costs.fill == "book",
     )
 
 
@@ -128,6 +130,8 @@ class Tape:
     table: pl.DataFrame
     symbols: list[str]
     venue: Venue
+    levels: np.ndarray | None = None
+    """The book that a fill in each bar walks, see `charges.levels`; None: fills walk none."""
 
     def play(self, rules: Rules, *, capital: float) -> loop.Result:
         """Let the desk trade the whole tape."""
@@ -139,6 +143,7 @@ class Tape:
             n_symbols=len(self.symbols),
             rules=rules,
             capital=capital,
+            levels=self.levels,
             venue=self.venue,
         )
 
@@ -146,6 +151,25 @@ class Tape:
         """Return the same bars with one forecast throughout, such as that of buy and hold."""
         table = self.table.with_columns(forecast=pl.lit(forecast), bin=pl.lit(0, pl.Int64))
         return replace(self, table=table)
+
+
+def binned(study: Study, made: pl.DataFrame) -> pl.DataFrame:
+    """Return the forecasts as the rule trades them: with bins, if it trades bins."""
+    chosen = study.evaluation
+    if study.backtest.rule != "quantile":
+        return made
+    if chosen.scope not in signals.CAUSAL:
+        raise UserError(
+            f"study {study.name}: evaluation.scope {chosen.scope!r} ranks with forecasts that came "
+            "later, so it cannot be traded. Use 'trailing' or 'fold'."
+        )
+    return signals.assign(made, scope=chosen.scope, **cuts(study))
+
+
+def cuts(study: Study) -> dict[str, Any]:
+    """Return how cut-points are drawn: renewed as often as models, and once a day at least."""
+    chosen, every = study.evaluation, min(study.validation.test, timedelta(days=1))
+    return {"bins": chosen.bins, "window": chosen.window, "every": every}
 
 
 _PRICES = ("open", "high", "low", "close", "volume")
@@ -194,7 +218,8 @@ def lay(study: Study, bars: pl.DataFrame, forecasts: pl.DataFrame) -> Tape:
         )
         .sort("time", "code")
     )
-    return Tape(table, symbols, _venue(study, table, symbols))
+    levels = charges.levels(study, table, symbols)
+    return Tape(table, symbols, _venue(study, table, symbols), levels)
 
 
 def told(study: Study, forecasts: pl.DataFrame) -> pl.Expr:
@@ -271,6 +296,7 @@ def parts(laid: Tape, rules: Rules, capital: float) -> dict[str, Any]:
     return {
         "tape": cards.fingerprint(laid.table),
         "symbols": laid.symbols,
+        **({} if laid.levels is None else {"levels": _digest(laid.levels)}),
         "venue": {name: _digest(array) for name, array in laid.venue._asdict().items()},
         "rules": {key: str(value) for key, value in rules._asdict().items()},
         "capital": capital,
@@ -344,3 +370,27 @@ def judge(tape: Tape, rules: Rules, *, capital: float, stored: dict[str, pl.Data
         summary={**metrics, **sure, "break_even_fee": even},
         fee_sweep=performance.fee_sweep(net_return, fees),
     )
+
+
+class Traded(Protocol):
+    """What was traded in one account: a backtest, or a portfolio."""
+
+    @property
+    def equity(self) -> pl.DataFrame:
+        """``time, equity``."""
+        ...
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Metrics, as `performance.summary` returns them."""
+        ...
+
+
+def evidence(tested: Traded, capital: float) -> dict[str, Any]:
+    """Return what the ledger keeps of a backtest: its results, and the net return of every day."""
+    days = daily(tested.equity, capital=capital).upsample("day", every="1d").fill_null(0.0)
+    return {
+        **{key: tested.summary[key] for key in ("net_return", "sharpe", "trades")},
+        "first": str(days["day"].min()),
+        "returns": days["return"].round(8).to_list(),
+    }

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -115,6 +115,52 @@ def forecast(
     made = models.out_of_sample(table, labels, folds, **how, progress=progress)
     table = made.forecasts if meta is None else _second(study, table, labels, folds, made, how)
     return {"table": table, "gates": made.gates}
+
+
+def crosswise(
+    study: Study,
+    bars: pl.DataFrame,
+    table: pl.DataFrame,
+    labels: pl.DataFrame,
+    splits: validation.Splits,
+    folder: Path,
+    progress: Progress | None,
+) -> list[pl.DataFrame]:
+    """Train every split and return what each forecasts of its tests, in the order of the splits.
+
+    These models have seen what came after the rows they forecast. No gate chooses among them, for
+    none is older than another.
+    """
+    if study.model.meta is not None:
+        raise UserError(
+            f"study {study.name}: a second model (model.meta) is taught walking forward alone. "
+            "Take it out to judge the learner on many paths."
+        )
+    if not models.is_rule(study.model.name, folder=OWN):
+        _lint(study, bars, table, splits[:1])
+    how = _how(study, table) | {"gate": "none", "folder": folder / "models"}
+    with TemporaryDirectory(prefix="alphabook-") as name:
+        place = Path(name)
+        table.write_parquet(place / "features.parquet")
+        labels.write_parquet(place / "labels.parquet")
+        items = [(place, split, how) for split in splits]
+        told = dict(_each(items, workers=study.workers, progress=progress))
+    return [told[split.name] for split in splits]
+
+
+def _each(
+    items: list[Any], *, workers: int, progress: Progress | None
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    for item, found in batch.map_items(_apart, items, workers=workers, watch=progress):
+        if isinstance(found, Exception):
+            raise found
+        yield item[1].name, found
+
+
+def _apart(item: tuple[Path, validation.Split, dict[str, Any]]) -> pl.DataFrame:
+    place, split, how = item
+    table, labels = (pl.read_parquet(place / f"{n}.parquet") for n in ("features", "labels"))
+    return models.out_of_sample(table, labels, [split], **how).forecasts
 
 
 def _meta(study: Study) -> dict[str, Any] | None:

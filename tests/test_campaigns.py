@@ -359,8 +359,8 @@ def test_break_even_is_that_of_the_report(store):
     study = markets.simulated(("quantiles", 1, 0.15, TINY))
     with markets.own_store():
         made = pipeline.forecasts(study)
-        found = grid._cell(study, made, made, 12e-4)
         report = pipeline.evaluation(study, made)
+        found = grid._cell(study, made, report, made, 12e-4)
     assert found["ic_break_even"] == scores.break_even_ic(made, cost=12e-4)
     # a taker pays 5 bps and slips 1, on entry and on exit
     assert found["ic_break_even"] == pytest.approx(report.ic_break_even, rel=1e-12)

@@ -35,11 +35,22 @@ REASONS = {
     ("*", "batch"): "long work shows its progress and runs on the one pool",
     ("*", "datasets"): "which bars a study means is asked of the one who knows",
     ("__main__", "cli"): "python -m research is the command line",
+    ("audit", "campaigns"): "the markets whose discoveries are counted are those of campaigns",
+    ("audit", "charges"): "a guard recounts what a fill pays",
+    ("audit", "judgement"): "what is counted is the verdict",
+    ("audit", "league"): "a run is made anew with its league",
+    ("audit", "live"): "why a bar was decided is asked of paper runs too",
+    ("audit", "report"): "a run's numbers are made anew as its report made them",
+    ("audit", "stored_runs"): "what is verified and explained is a stored run",
+    ("audit", "tape"): "a guard asks the rule what a forecast speaks for",
+    ("audit", "training"): "a guard recounts a model's rows, and finds where models lie",
     ("cli", "*"): "the front door hands each command to its room",
     ("campaigns", "league"): "the truth campaign reads what the league says of the truth",
     ("campaigns", "report"): "the campaign counts the verdicts a report would give",
+    ("campaigns", "judgement"): "the campaign counts the verdicts a report would give",
     ("campaigns", "live"): "the campaigns of paper trading run it, kill it and prove it",
     ("campaigns", "tape"): "the backtest beside a paper run is laid out as any other",
+    ("judgement", "tape"): "a verdict asks what the same tape earns one bar later",
     ("league", "evaluation"): "every entry is scored alike",
     ("live", "charges"): "what a live fill pays is what the backtest's would",
     ("live", "sim"): "offline, the venue that is traded on is the simulated exchange",
@@ -52,10 +63,14 @@ REASONS = {
     ("pipeline", "tape"): "one stage's result, kept apart from the way through",
     ("training", "charges"): "a second model is taught which trades earn a round trip's cost",
     ("pipeline", "training"): "one stage's workshop, kept apart from the way through",
+    ("paths", "tape"): "a path is traded as any forecasts are",
+    ("paths", "training"): "splits are trained in the same workshop as folds",
     ("portfolio", "search"): "what a search may not choose, a walk may not either",
     ("portfolio", "sweeps"): "a walk forward over settings takes a grid as a sweep does",
     ("portfolio", "tape"): "each component trades a slice of its own tape",
+    ("report", "audit"): "a run is sealed when it is written",
     ("report", "evaluation"): "a report draws what the stage returned",
+    ("report", "judgement"): "a report ends with the verdict",
     ("report", "tape"): "a report draws what the stage returned",
     ("report", "league"): "every report shows the league",
     ("report", "stored_runs"): "a report's index lists the runs",
@@ -249,7 +264,7 @@ def code_lines(source):
 
 def test_street_and_desk_stay_thin():
     counts = [code_lines(path.read_text()) for path in modules() if room_of(path) in STREET | DESK]
-    assert sum(counts) < 14_500, f"street and desk have {sum(counts)} lines of code together"
+    assert sum(counts) < 16_500, f"street and desk have {sum(counts)} lines of code together"
 
 
 def test_lines_of_code_are_counted():

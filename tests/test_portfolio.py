@@ -16,7 +16,7 @@ import research
 from research import cli, pipeline, portfolio, study, tape
 from research.errors import UserError
 from research.portfolio import account, weights
-from research.store import trials
+from research.store import ledger
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -343,7 +343,7 @@ def test_studies_by_symbol_share_the_account_and_count_as_trials(store, small):
 def _count(made):
     from research import datasets
 
-    return trials.count(datasets.dataset(made).lineage)
+    return ledger.count(datasets.dataset(made).lineage)
 
 
 def test_a_walk_counts_every_combination_and_itself(store):

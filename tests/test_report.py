@@ -10,12 +10,12 @@ import research
 from research import pipeline, report, tape
 from research.errors import UserError
 from research.report import numbers, pages
-from research.scores import Score
 from research.study import Study, read
 
 KEYS = {
     "study": None, "run": None, "code": None, "trials": None, "folds": None,
-    "verdict": {"word", "because"},
+    "verdict": {"word", "because", "change", "checks"},
+    "ledger": {"rows", "hash", "home", "effective", "dsr", "dsr_raw"},
     "data": {"fingerprint", "symbols", "rows", "start", "end", "missing_minutes",
              "zero_volume_bars", "duplicates"},
     "scores": {"ic", "ic_low", "ic_high", "ic_break_even"},
@@ -99,23 +99,6 @@ def test_an_interrupted_run_leaves_no_trace_after_the_next(small, kept):
     (home / ".killed.part").mkdir()  # a kill -9 cleans nothing: the next run does
     report.keep(small)
     assert not list(home.glob(".*.part"))
-
-
-@pytest.mark.parametrize(
-    ("ic", "low", "high", "needed", "word"),
-    [
-        (-0.01, -0.02, -0.001, 0.1, "nothing"),
-        (0.005, -0.01, 0.02, 0.1, "nothing"),
-        (0.005, -0.2, 0.21, 0.1, "undecided"),
-        (0.05, 0.03, 0.07, 0.1, "undecided"),
-        (0.15, 0.13, 0.17, 0.1, "undecided"),
-    ],
-)
-def test_verdict(ic, low, high, needed, word):
-    score = Score(ic=ic, low=low, high=high, n_days=40, n_rows=1000, blocks="")
-    found, because = report.verdict(score, needed, 0.01)
-    assert found == word
-    assert f"{needed:.3f}" in because
 
 
 def test_what_is_not_finite_becomes_null():

@@ -15,7 +15,7 @@ from tests_settings import SMALL
 from research import datasets, pipeline, search
 from research.errors import UserError
 from research.search import journal
-from research.store import atomic, trials
+from research.store import atomic, ledger
 from research.study import read
 
 SPACE = ["backtest.enter=2 bps,10 bps,20 bps", "model.alpha=0.1,10"]
@@ -88,7 +88,7 @@ def test_a_search_counts_its_trials_and_goes_on(store):
     assert watched == [3, 4, 5, 6]
     assert found.trials.select("backtest.enter", "model.alpha").n_unique() == 6
     assert found.trials["value"][0] == found.trials["value"].max()
-    assert found.counted == trials.count(datasets.dataset(read("demo", own)).lineage) == 6
+    assert found.counted == ledger.count(datasets.dataset(read("demo", own)).lineage) == 6
 
 
 def test_the_winner_is_shown_on_days_no_trial_saw(store, monkeypatch):

@@ -1,18 +1,21 @@
 """From tables to the desk: what of a study, of bars and of forecasts the desk is told."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from research import schema, study, tape
+from research.charges import depth
 from research.errors import UserError
 from research.trading.rules import REASONS
 from research.trading.rules.words import EQUAL, FOLLOW, FRACTION, KELLY, PROBABILITY
 
 START = datetime(2025, 3, 1, 7, 50, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+SNAPSHOTS = Path(__file__).resolve().parent.parent.parent / "shared/data/l2_snapshots"
 N = 40
 
 
@@ -97,6 +100,100 @@ def test_costs_are_those_of_symbol_and_hour():
     for table, times in ((first, 1), (later, 3)):
         assert table.filter(code=0)["half_spread"].to_numpy() == pytest.approx(0.0001 * times)
         assert table.filter(code=1)["half_spread"].to_numpy() == pytest.approx(0.0002 * times)
+
+
+def recorded(source, *, n=3):
+    """A table of books around each bar's open, half a second before and a minute after it."""
+    rows = source.select("symbol", time=pl.col("open_time") - timedelta(seconds=0.5), middle="open")
+    sides = {"bid": -1, "ask": 1}
+    return rows.with_columns(
+        **{
+            f"{side}_price_{i}": pl.col("middle") * (1 + up * (i + 1) * 1e-4)
+            for side, up in sides.items()
+            for i in range(n)
+        },
+        **{f"{side}_qty_{i}": pl.lit(10.0 + i) for side in sides for i in range(n)},
+    )
+
+
+BOOK = {"costs.fill": "book", "backtest.enter": "1 bps"}
+
+
+def test_fills_walk_the_recorded_books(tmp_path):
+    source = bars()
+    path = tmp_path / "books.parquet"
+    recorded(source).write_parquet(path)
+    chosen = made(BOOK, **{"costs.books": str(path), "backtest.side": "long"})
+    laid = tape.lay(chosen, source, forecasts(source, start=0))
+    rules = tape.rules(chosen)
+    assert rules.walks and laid.levels.shape == (laid.table.height, 2, 3, 2)
+    assert laid.levels[:, 1, 0, 0] == pytest.approx(laid.table["open"].to_numpy() * 1.0001)
+    found = laid.play(rules, capital=1_500.0)  # 750 of about 100 is in the first level
+    opens = dict(zip(zip(laid.table["code"], laid.table["opened"]), laid.table["open"]))
+    trades = found.trades
+    entries = [opens[s, t] for s, t in zip(trades.symbol, trades.entry_time)]
+    assert len(entries) > 5
+    assert trades.entry_price / entries == pytest.approx(1 + 1e-4 * trades.side)
+    rich = laid.play(rules, capital=200_000.0)  # 1,000 of them are not shown: 33 are
+    assert rich.trades.quantity.max() == pytest.approx(33.0)
+    again = tape.lay(
+        chosen.with_options({"costs.fill": "open"}), source, forecasts(source, start=0)
+    )
+    keys = [tape.parts(x, rules, 1.0) for x in (laid, again, laid.always(1.0))]
+    assert "levels" in keys[0] and "levels" not in keys[1] and "levels" in keys[2]
+
+
+def test_latency_takes_the_book_at_the_fill(tmp_path):
+    source = bars(("A",))
+    path = tmp_path / "books.csv"
+    late = recorded(source).with_columns(pl.col("time") + timedelta(seconds=2))
+    late.with_columns(pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ")).write_csv(path)
+    told = forecasts(source, start=10)
+    before, at = (
+        tape.lay(made(BOOK, **{"costs.books": str(path), "costs.latency": span}), source, told)
+        for span in (0, "122 s")
+    )
+    opens = before.table["open"].to_numpy()
+    assert at.levels[:, 1, 0, 0] == pytest.approx(opens * 1.0001)
+    assert before.levels[1:, 1, 0, 0] == pytest.approx(opens[:-1] * 1.0001)
+
+
+def test_a_bar_without_a_book_is_refused_and_so_is_a_study_without_books(tmp_path):
+    source = bars()
+    told = forecasts(source, start=0)
+    path = tmp_path / "books.parquet"
+    cut = START + 20 * MINUTE
+    holes = recorded(source).filter((pl.col("symbol") == "A") | (pl.col("time") < cut))
+    holes.write_parquet(path)
+    with pytest.raises(UserError, match=r"covers 6\d of 80; the first without is B at") as caught:
+        tape.lay(made(BOOK, **{"costs.books": str(path)}), source, told)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"'book' needs costs\.books in a backtest"):
+        tape.lay(made(BOOK), source, told)
+    quotes = pl.DataFrame({"symbol": ["A"], "time": [START], "bid": [1.0], "ask": [2.0]})
+    quotes.write_parquet(path)
+    with pytest.raises(UserError, match="no recorded books with quantities"):
+        tape.lay(made(BOOK, **{"costs.books": str(path)}), source, told)
+
+
+@pytest.mark.skipif(not SNAPSHOTS.is_dir(), reason="the shared order-book extracts are not here")
+def test_real_books_are_read_level_by_level():
+    times = [datetime(2025, 12, 2, 8, 1, tzinfo=UTC), datetime(2020, 9, 1, 0, 0, 5, tzinfo=UTC)]
+    when = np.array([int(t.timestamp() * 1e6) for t in times])
+    levels, known = depth.at(str(SNAPSHOTS), ["BTCUSDT"], np.zeros(2, np.int64), when)
+    assert known.all() and levels.shape == (2, 2, 20, 2)
+    raw = pl.read_parquet(SNAPSHOTS / "binance_um_BTCUSDT_20251202_l20.parquet")
+    newest = (
+        raw.filter(pl.col("timestamp") <= when[0] // 1000).sort("timestamp").row(-1, named=True)
+    )
+    for s, side in enumerate(("bid", "ask")):
+        for i in (0, 7, 19):
+            assert levels[0, s, i].tolist() == [
+                newest[f"{side}_price_{i}"],
+                newest[f"{side}_qty_{i}"],
+            ]
+    assert (levels[0, 1, :, 0].cumsum() > 0).all() and (np.diff(levels[0, 1, :, 0]) > 0).all()
+    assert (levels[1, :, :5, 1] > 0).all()
 
 
 def test_a_rule_of_probabilities_is_told_that_of_the_likeliest_class():

@@ -165,5 +165,5 @@ def test_folds_show_themselves_small():
     many = walk_forward(START, START + 90 * DAY, train=DAY, test=HOUR)
     assert len(many) > 2000
     page = many._repr_html_()
-    assert "every 36th shown" in page and len(page) < 30_000
+    assert "1 in 36 shown" in page and len(page) < 30_000
     assert Folds()._repr_html_() == "<b>no folds</b>"

@@ -27,15 +27,16 @@ market share its luck, so twenty of them are fewer than twenty witnesses.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import polars as pl
 
-from research import league, pipeline, scores
+from research import judgement, league, pipeline, scores
 from research.campaigns.markets import STUDIES, Market, Options, daily_t, over, own_store, simulated
 from research.campaigns.worth import drift, facts, worth
-from research.report.numbers import clean, verdict
+from research.report.numbers import clean
 from research.study import Study
 
 COSTS = (0.0, 0.2e-4, 0.5e-4, 2e-4, 5e-4, 20e-4)
@@ -110,15 +111,17 @@ def _market(market: Market) -> list[Options]:
         found = pipeline.evaluation(study, forecasts)
         known = league.truth(study, found)
         best = league.perfect(study, found).select(forecasts.columns)
-        cells = []
-        for cost in COSTS:
-            cell = _cell(study, forecasts, best, cost)
-            word, _ = verdict(found.score, cell["ic_break_even"], cell["net_return"])
-            cells.append(judged(known | cell | {"verdict": word}))
+        cells = [judged(known | _cell(study, forecasts, found, best, c)) for c in COSTS]
     return [clean({"study": market[0], "seed": market[1], **cell}) for cell in cells]
 
 
-def _cell(study: Study, forecasts: pl.DataFrame, best: pl.DataFrame, cost: float) -> Options:
+def _cell(
+    study: Study,
+    forecasts: pl.DataFrame,
+    found: pipeline.Evaluation,
+    best: pl.DataFrame,
+    cost: float,
+) -> Options:
     free = dict.fromkeys(("slippage", "half_spread", "impact", "funding"), 0.0)
     paid = {f"costs.{key}": value for key, value in {**free, "fee": cost / 2}.items()}
     chosen = study.with_options({**paid, "costs.funding_history": None})
@@ -126,9 +129,11 @@ def _cell(study: Study, forecasts: pl.DataFrame, best: pl.DataFrame, cost: float
     control = pipeline.backtest(chosen.with_options(CONTROL), best)
     capital = study.backtest.capital
     expected = worth(tested, pipeline.bars(study), drift(study), capital=capital)
+    needed = scores.break_even_ic(forecasts, cost=cost)
     return {
         "cost": cost,
-        "ic_break_even": scores.break_even_ic(forecasts, cost=cost),
+        "verdict": judgement.judge(chosen, replace(found, ic_break_even=needed), tested).word,
+        "ic_break_even": needed,
         **{key: tested.summary[key] for key in ("gross_return", "net_return", "trades", "days")},
         **daily_t(tested.equity, capital=capital),
         **facts(expected, study.simulated.ic),

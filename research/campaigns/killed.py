@@ -1,7 +1,8 @@
-"""Reports killed at random moments: do they end with the tables of one that was not?"""
+"""Commands killed at random moments: do they end with the tables of one that was not?"""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from research import batch
-from research.store import atomic
+from research.store import atomic, cards
 
 SMALL = (
     "simulated.symbols=2",
@@ -25,15 +26,18 @@ SMALL = (
 _IN_A_ROW = 4
 
 
-def interruption(seeds: int, workers: int, options: tuple[str, ...] = SMALL) -> dict[str, Any]:
-    """Kill a report `seeds` times, four times in a row and then let it end; compare the tables.
+def interruption(
+    seeds: int, workers: int, options: tuple[str, ...] = SMALL, command: str = "report"
+) -> dict[str, Any]:
+    """Kill a command `seeds` times, four times in a row and then let it end; compare the tables.
 
     `workers` is not used: the moments of the kills are the point, and they want a quiet machine.
     """
+    words = (command, *(word for option in options for word in ("-o", option)))
     with tempfile.TemporaryDirectory(prefix="alphabook-") as name:
         top, dice, moments = Path(name), random.Random(seeds), []
         began = time.monotonic()
-        _report(top / "undisturbed", options, None)
+        _run(top / "undisturbed", words, None)
         whole, expected = time.monotonic() - began, _tables(top / "undisturbed")
         differing: list[str] = []
         watch = batch.progress(f"interruption: {seeds} kills")
@@ -41,8 +45,8 @@ def interruption(seeds: int, workers: int, options: tuple[str, ...] = SMALL) -> 
             place = top / f"killed_{first}"
             for _ in range(min(_IN_A_ROW, seeds - first)):
                 moments.append(dice.uniform(0.05, 0.95) * whole)
-                _report(place, options, moments[-1])
-            _report(place, options, None)
+                _run(place, words, moments[-1])
+            _run(place, words, None)
             found = _tables(place)
             differing += sorted(
                 path for path in expected.keys() | found if found.get(path) != expected.get(path)
@@ -56,12 +60,11 @@ def interruption(seeds: int, workers: int, options: tuple[str, ...] = SMALL) -> 
     }
 
 
-def _report(place: Path, options: tuple[str, ...], kill_after: float | None) -> None:
-    """Run a report in a store of its own; kill it after so many seconds, or see it end well."""
+def _run(place: Path, words: tuple[str, ...], kill_after: float | None) -> None:
+    """Run a command in a store of its own; kill it after so many seconds, or see it end well."""
     folders = {"ALPHABOOK_DATA": str(place / "data"), "ALPHABOOK_REPORTS": str(place / "reports")}
-    words = [word for option in options for word in ("-o", option)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "research", "report", "demo", *words],
+        [sys.executable, "-m", "research", words[0], "demo", *words[1:]],
         env=os.environ | folders,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -73,16 +76,26 @@ def _report(place: Path, options: tuple[str, ...], kill_after: float | None) -> 
         process.communicate()
         return
     if process.returncode:
-        raise RuntimeError(f"report ended with {process.returncode}: {said.decode()[-2000:]}")
+        raise RuntimeError(f"{words[0]} ended with {process.returncode}: {said.decode()[-2000:]}")
 
 
 def _tables(place: Path) -> dict[str, str]:
-    """Hash every stored table and card, and the tables of the newest run."""
+    """Hash every stored table and card, and the tables of the newest run.
+
+    What a card says of the ledger is left out: a run that was killed was begun more often.
+    """
     data = place / "data"
     stored = [
         p for p in data.rglob("*") if p.is_file() and p.suffix in (".parquet", ".json", ".txt")
     ]
-    run = sorted((place / "reports" / "demo").glob("2*"))[-1]
-    kept = [p for p in run.iterdir() if p.suffix in (".parquet", ".csv")]
-    hashes = {str(p.relative_to(data)): atomic.sha256(p) for p in stored}
+    runs = sorted((place / "reports" / "demo").glob("2*"))[-1:]
+    kept = [p for run in runs for p in run.iterdir() if p.suffix in (".parquet", ".csv")]
+    hashes = {str(p.relative_to(data)): _hash(p) for p in stored}
     return hashes | {f"run/{p.name}": atomic.sha256(p) for p in kept}
+
+
+def _hash(path: Path) -> str:
+    if path.name != "card.json":
+        return atomic.sha256(path)
+    said = json.loads(path.read_text(encoding="utf8"))
+    return cards.digest({key: value for key, value in said.items() if key != "ledger"})

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from research import pipeline
+from research import judgement, pipeline
 from research.campaigns.markets import STUDIES, Market, Options, daily_t, over, own_store, simulated
-from research.report.numbers import clean, verdict
+from research.report.numbers import clean
 
 
 def nothing(
@@ -50,8 +50,8 @@ def _market(market: Market) -> list[Options]:
         forecasts = pipeline.forecasts(study)
         found = pipeline.evaluation(study, forecasts)
         tested = pipeline.backtest(study, forecasts)
+        word = judgement.judge(study, found, tested).word
     score, numbers = found.score, tested.summary
-    word, _ = verdict(score, found.ic_break_even, numbers["net_return"])
     row = {
         "study": market[0],
         "seed": market[1],

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from research import batch, league, pipeline
+from research import batch, judgement, league, pipeline
 from research.campaigns.markets import own_store
-from research.report.numbers import clean, verdict
+from research.report.numbers import clean
 from research.study import read
 
 
@@ -36,7 +36,7 @@ def _market(item: tuple[int, float | None]) -> dict[str, Any]:
         forecasts = pipeline.forecasts(study)
         found = pipeline.evaluation(study, forecasts)
         tested = pipeline.backtest(study, forecasts)
-        word, _ = verdict(found.score, found.ic_break_even, tested.summary["net_return"])
+        word = judgement.judge(study, found, tested).word
         known = league.truth(study, found)
         excess = league.excess(study, found) if known["oracle_ic"] is not None else None
     margin = {"excess": excess.ic, "excess_low": excess.low} if excess else {}

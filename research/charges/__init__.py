@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from research import datasets
+from research.charges import depth
 from research.charges.books import half_spreads, hour_multiples
 from research.charges.delay import latency, measure_latency
 from research.charges.recorded import estimate
@@ -35,6 +36,7 @@ __all__ = [
     "half_spreads",
     "hour_multiples",
     "latency",
+    "levels",
     "measure_latency",
     "round_trip",
 ]
@@ -142,6 +144,52 @@ def columns(study: Study, bars: pl.DataFrame) -> pl.DataFrame:
         half_spread=pl.Series(spread[code.to_numpy()] * hours),
         impact=pl.Series(impact),
     )
+
+
+def levels(study: Study, table: pl.DataFrame, symbols: list[str]) -> np.ndarray | None:
+    """Return the recorded book that a fill in each bar walks, where `costs.fill` is ``book``.
+
+    Parameters
+    ----------
+    study : Study
+        Its `costs.books` names what was recorded, see `depth.at` for its forms.
+    table : pl.DataFrame
+        ``code, opened``: the number of the bar's symbol, and its open in microseconds.
+    symbols : list of str
+        By number.
+
+    Returns
+    -------
+    np.ndarray or None
+        Shape (n_rows, 2, depth, 2), see `trading.depth`: the newest book recorded at the open plus
+        what `costs.latency` is beyond whole bars, a minute old at most.
+
+    Raises
+    ------
+    UserError
+        If a bar has no such book: nothing stands in for one that was not recorded.
+    """
+    if study.costs.fill != "book":
+        return None
+    if study.costs.books is None:
+        raise UserError(
+            "costs.fill: 'book' needs costs.books in a backtest, a file or folder of recorded "
+            "books. Name it, or take costs.fill=open."
+        )
+    us = timedelta(microseconds=1)
+    when = table["opened"].to_numpy() + latency(study) % study.data.interval // us
+    code = table["code"].to_numpy()
+    found, known = depth.at(study.costs.books, symbols, code, when)
+    if not known.all():
+        first = int(np.argmin(known))
+        moment = pl.from_epoch(pl.Series([int(when[first])]), "us").item()
+        raise UserError(
+            f"costs.fill: 'book' needs a book for every bar, and {study.costs.books} covers "
+            f"{int(known.sum()):,} of {len(known):,}; the first without is {symbols[code[first]]} "
+            f"at {moment:%Y-%m-%d %H:%M:%S}. Choose data.start and data.end within what was "
+            "recorded, or take costs.fill=open."
+        )
+    return found
 
 
 def _cost_of_size(bars: pl.DataFrame) -> np.ndarray:

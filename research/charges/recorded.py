@@ -42,14 +42,24 @@ def estimate(path: str) -> Estimate:
     UserError
         As for `quotes`, `books.half_spreads` and `books.hour_multiples`.
     """
+    place = whole_path(path)
+    return _estimate(place, stamps(place))
+
+
+def whole_path(path: str) -> Path:
+    """Return where recorded books are; a relative path counts from the project root."""
     place = Path(path).expanduser()
-    place = place if place.is_absolute() else ROOT / place
-    stamps = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in _files(place)]
-    return _estimate(place, tuple(stamps))
+    return place if place.is_absolute() else ROOT / place
+
+
+def stamps(place: Path) -> tuple[Any, ...]:
+    """Return what tells that a file at `place` has changed."""
+    known = ((file, file.stat()) for file in files(place))
+    return tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in known)
 
 
 @cache
-def _estimate(place: Path, stamps: tuple[Any, ...]) -> Estimate:
+def _estimate(place: Path, changed: tuple[Any, ...]) -> Estimate:
     found = quotes(place)
     return Estimate(books.half_spreads(found), books.hour_multiples(found))
 
@@ -76,7 +86,7 @@ def quotes(path: Path) -> pl.DataFrame:
     UserError
         If there is no such file or folder, or nothing in it holds quotes.
     """
-    tables = [table for table in map(_read, _files(path)) if table is not None]
+    tables = [table for table in map(_read, files(path)) if table is not None]
     if not tables:
         raise UserError(
             f"costs.books: {path.name} holds no recorded best bids and asks. Expected are Parquet "
@@ -86,7 +96,14 @@ def quotes(path: Path) -> pl.DataFrame:
     return table.unique(schema.KEY, keep="last", maintain_order=True).sort(schema.KEY)
 
 
-def _files(path: Path) -> list[Path]:
+def files(path: Path) -> list[Path]:
+    """Return the files at `path` that may hold recorded books.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, nor a folder with files in it.
+    """
     found = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
     if not found:
         raise UserError(f"costs.books: no file or folder {path.name!r} with files in it.")
@@ -120,7 +137,8 @@ def _tickers(file: Path) -> Iterator[tuple[str, int, float, float]]:
                 yield said["s"], int(time), float(said["b"]), float(said["a"])
 
 
-def _typed(rows: pl.DataFrame, time: str, bid: str, ask: str) -> pl.DataFrame:
+def moments(rows: pl.DataFrame, time: str) -> pl.Expr:
+    """Return the column `time` of `rows` as moments in UTC, whatever unit its integers are in."""
     at = pl.col(time)
     if rows[time].dtype == pl.String:
         at = at.str.to_datetime(time_unit="us", time_zone="UTC")
@@ -128,9 +146,13 @@ def _typed(rows: pl.DataFrame, time: str, bid: str, ask: str) -> pl.DataFrame:
         # microseconds of this age have 16 digits; coarser and finer units 10, 13 or 19
         digits = len(str(rows[time].max() or 0))
         at = (at * 10.0 ** (16 - digits)).cast(pl.Int64).cast(schema.TIME)
+    return at.cast(schema.TIME).alias("time")
+
+
+def _typed(rows: pl.DataFrame, time: str, bid: str, ask: str) -> pl.DataFrame:
     return rows.select(
         pl.col("symbol").cast(pl.String),
-        at.cast(schema.TIME).alias("time"),
+        moments(rows, time),
         pl.col(bid).cast(pl.Float64).alias("bid"),
         pl.col(ask).cast(pl.Float64).alias("ask"),
     )

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from research.cli.live import COMMANDS
+from research.cli import audit, live
 from research.errors import UserError
 from research.flags import (
     FLAGS,
@@ -111,8 +111,9 @@ def demo(seed: Seed = None, as_json: Json = False, debug: Debug = False) -> None
     _run("report", "demo", read_options(seed=seed), set(), as_json)
 
 
-for _command in COMMANDS:
+for _command in (*live.COMMANDS, *audit.COMMANDS):
     app.command()(_command)
+app.add_typer(audit.audit, name="audit")
 
 
 @app.command()
@@ -264,7 +265,9 @@ def campaign(
     seeds: Annotated[
         int | None,
         typer.Option(
-            help="Simulated markets of each kind. Absent: 20; nothing 10, phase 1.", min=1
+            help="How many: simulated markets of each kind; kills for interruption and crash, days "
+            "for soak, triggers for switch, contests for shadow. Absent: as many as a claim needs.",
+            min=1,
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
@@ -279,7 +282,11 @@ def campaign(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Long measurements that are not part of check: truth, nothing, phase, interruption."""
+    """Long measurements that are not part of check; each ends in numbers to quote.
+
+    Of research: truth, nothing, phase, interruption. Of paper trading: same, crash, soak, switch,
+    shadow.
+    """
     from research import campaigns
 
     _set_up_log(debug)

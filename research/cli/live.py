@@ -43,7 +43,11 @@ def live(
     ] = False,
     resume: Annotated[
         str | None,
-        typer.Option("--continue", metavar="RUN", help="Go on with a run that was stopped."),
+        typer.Option(
+            "--continue",
+            metavar="RUN",
+            help="Go on with a run that was stopped; without --for, to the end it had.",
+        ),
     ] = None,
     faults: Annotated[
         str | None,
@@ -107,6 +111,9 @@ def resume(run: Run = None, why: Why = TOLD, as_json: Json = False) -> None:
 
 def rollback(run: Run = None, as_json: Json = False) -> None:
     """Put the model that was in force before the present one back into force."""
+    from research.live import folders, replay
+
+    replay.way_back(folders.find(run))
     _tell("rollback", run, as_json)
 
 

@@ -7,20 +7,23 @@ only what remembers its beginning (running sums) from the anchor on. The bits ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from research import schema
 from research.errors import UserError
-from research.features.kernels import Made, evaluated, made_of
+from research.features import running
+from research.features.kernels import Heart, Made, evaluated, made_of
 from research.features.returns import SIGMA_BARS, sigma
 from research.features.sets import FeatureSet
 from research.features.warmup import warmup
 
 _DAY_US = 86_400_000_000
+_ALL = 1 << 40
 Columns = Mapping[str, np.ndarray]
 
 
@@ -47,10 +50,16 @@ class Newest:
     ) -> None:
         if feature_set.cross:
             raise UserError(f"features: set {feature_set.name} looks at other symbols; use latest.")
-        exprs = [*feature_set.exprs, sigma(sigma_bars).alias("sigma")]
-        self._hearts = {k: made for k, e in enumerate(exprs) if (made := made_of(e))}
-        self._others = {k: e for k, e in enumerate(exprs) if k not in self._hearts}
-        self._width, self._sigma_bars = len(exprs), sigma_bars
+        exprs = feature_set.exprs
+        self._quick_sigma = running.same_as_polars(sigma_bars)
+        if not self._quick_sigma:
+            exprs.append(sigma(sigma_bars).alias("sigma"))
+        hearts = {k: made for k, e in enumerate(exprs) if (made := made_of(e))}
+        others = {k: e for k, e in enumerate(exprs) if k not in hearts}
+        self._places, self._hearts = list(hearts), _Tails(list(hearts.values()))
+        self._rest, self._others = list(others), list(others.values())
+        self._read = {name for e in self._others for name in e.meta.root_names()}
+        self._width, self._sigma_bars = len(feature_set.columns) + 1, sigma_bars
         self._needed = warmup(feature_set, interval=interval)
 
     def row(
@@ -78,10 +87,11 @@ class Newest:
         values = np.full(self._width, np.nan)
         if position >= min(self._needed, self._sigma_bars):
             part = {name: column[start:] for name, column in columns.items()}
-            look = _Look(part)
-            for k, made in self._hearts.items():
-                values[k] = look.tail(made, 1)[0]
-            values[list(self._others)] = self._other(symbol, opened[start:], closed[start:], part)
+            values[self._places] = self._hearts.last(part)
+            if self._rest:
+                values[self._rest] = self._other(symbol, opened[start:], closed[start:], part)
+            if self._quick_sigma:
+                values[-1] = running.last_sigma(part["close"], self._sigma_bars)
         if position < self._needed or np.isnan(values[:-1]).any():
             values[:-1] = np.nan
         return values[:-1], float(values[-1])
@@ -93,11 +103,11 @@ class Newest:
         times = {"open_time": opened, "time": closed}
         bars = pl.DataFrame(
             [
-                *(pl.Series(name, column, nan_to_null=True) for name, column in columns.items()),
-                *(pl.Series(name, column).cast(schema.TIME) for name, column in times.items()),
+                *(pl.Series(n, c, nan_to_null=True) for n, c in columns.items() if n in self._read),
+                *(pl.Series(n, c).cast(schema.TIME) for n, c in times.items()),
             ]
         ).with_columns(symbol=pl.lit(symbol))
-        row = evaluated(bars, list(self._others.values())).row(-1)
+        row = evaluated(bars, self._others).row(-1)
         return [np.nan if value is None else value for value in row]
 
     def _window(self, opened: np.ndarray, closed: np.ndarray) -> tuple[int, int]:
@@ -116,32 +126,65 @@ def _first_of_day(opened: np.ndarray, row: int) -> int:
     return int(np.searchsorted(opened, opened[row] // _DAY_US * _DAY_US))
 
 
-class _Look:
-    """The last values of what hearts make of some columns, each computed once."""
+class _Step(NamedTuple):
+    """A heart, and how many of its newest values others look at."""
 
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
-        self._rows = len(next(iter(columns.values())))
-        self._seen: dict[tuple[object, int], np.ndarray] = {}
+    heart: Heart
+    lookback: int | None
+    inputs: tuple[str | int, ...]
+    """Columns of the bars by name, what steps before made by number."""
+    newest: int
 
-    def tail(self, made: str | Made, count: int) -> np.ndarray:
-        """Return the last `count` values, NaN before the first there is."""
-        if isinstance(made, str):
-            return self._columns[made][max(self._rows - count, 0) :]
-        count = min(count, self._rows)
-        found = self._seen.get((made.form, count))
-        if found is None:
-            found = self._seen[made.form, count] = self._made(made, count)
-        return found
 
-    def _made(self, made: Made, count: int) -> np.ndarray:
-        if made.lookback is None:
-            if count < self._rows:
-                return self.tail(made, self._rows)[self._rows - count :]
-            return np.asarray(made.heart(*(self.tail(one, count) for one in made.inputs)))
-        wanted = min(count + made.lookback, self._rows)
-        values = np.full(count, np.nan)
-        if wanted > made.lookback:
-            pieces = (self.tail(one, wanted) for one in made.inputs)
-            values[count - wanted + made.lookback :] = made.heart(*pieces)
-        return values
+class _Tails:
+    """The last values of hearts, each computed once and as far back as another looks at it.
+
+    A pure window's bits do not depend on how many of its values are asked for at once.
+    """
+
+    def __init__(self, wanted: Sequence[Made]) -> None:
+        order: dict[Any, Made] = {}
+        for one in wanted:
+            _in_order(one, order)
+        numbers = {form: number for number, form in enumerate(order)}
+        counts = dict.fromkeys((one.form for one in wanted), 1)
+        for form, one in reversed(order.items()):
+            needed = _ALL if one.lookback is None else counts[form] + one.lookback
+            for inner in one.inputs:
+                if isinstance(inner, Made):
+                    counts[inner.form] = max(counts.get(inner.form, 0), needed)
+        self._steps = [
+            _Step(
+                one.heart,
+                one.lookback,
+                tuple(i if isinstance(i, str) else numbers[i.form] for i in one.inputs),
+                counts[form],
+            )
+            for form, one in order.items()
+        ]
+        self._wanted = [numbers[one.form] for one in wanted]
+
+    def last(self, columns: Columns) -> list[float]:
+        """Return the last value of each wanted heart; NaN where there is none yet."""
+        found: list[np.ndarray] = []
+        rows = len(next(iter(columns.values())))
+        for heart, lookback, inputs, newest in self._steps:
+            arrays = [columns[i] if isinstance(i, str) else found[i] for i in inputs]
+            if lookback is None:
+                found.append(np.asarray(heart(*arrays)))
+                continue
+            seen = min(newest + lookback, rows)
+            values = np.full(min(newest, rows), np.nan)
+            if seen > lookback:
+                made = heart(*(array[len(array) - seen :] for array in arrays))
+                values[len(values) - len(made) :] = made
+            found.append(values)
+        return [found[number][-1] for number in self._wanted]
+
+
+def _in_order(made: Made, order: dict[Any, Made]) -> None:
+    """Add what is made of nothing that comes later."""
+    for one in made.inputs:
+        if isinstance(one, Made) and one.form not in order:
+            _in_order(one, order)
+    order.setdefault(made.form, made)

@@ -31,7 +31,7 @@ _NOTES = {
     "stale": "a stream is silent",
     "gap": "the venue has no bar",
     "revision": "a closed bar was revised",
-    "mismatch": "a bar and its trades disagree",
+    "trades_disagree": "a bar and its trades disagree",
 }
 _MODELS = {
     "model_late": "a new model was not ready in time",

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from research.errors import UserError
-from research.live.moments import Scored
+from research.live.moments import Levels, Scored
 from research.trading import account
 from research.trading.account import LOT, PURSE, TRADE, Book, Venue, new_book, new_venue, records
+from research.trading.depth import DEPTH
 from research.trading.journal import FLOW, Bars, Journal
 from research.trading.loop import scan
 from research.trading.rules import REASONS, Rules
@@ -156,7 +157,10 @@ class Desk:
             (row.bin for row in rows),
             *([getattr(row, name) for row in rows] for name in _CHARGED),
         ]
-        return Bars(*(np.array([*column], dtype) for column, dtype in zip(columns, _DTYPES)))
+        bars = Bars(*(np.array([*column], dtype) for column, dtype in zip(columns, _DTYPES)))
+        return (
+            bars._replace(levels=books([row.levels for row in rows])) if self.rules.walks else bars
+        )
 
     def trade(self, row: Any) -> dict[str, Any]:
         """Return a record of `trading.account.TRADE` with symbol and reasons by name."""
@@ -321,6 +325,20 @@ class Desk:
         first, moment, rate = (np.array(column) for column in funding)
         steps = {"lot": self.venue.lot, "tick": self.venue.tick}
         self.venue = new_venue(len(self.symbols), **steps, funding=(first, moment, rate))
+
+
+def books(shown: Sequence[Levels | None]) -> np.ndarray:
+    """Return books as fills walk them, see `trading.depth`; zeros where none was shown.
+
+    >>> books([Levels(0, ((9.0, 1.0),), ((10.0, 2.0),)), None])[:, 1, 0].tolist()
+    [[10.0, 2.0], [0.0, 0.0]]
+    """
+    found = np.zeros((len(shown), 2, DEPTH, 2))
+    for k, levels in enumerate(shown):
+        if levels is not None:
+            for s, side in enumerate((levels.bids, levels.asks)):
+                found[k, s, : len(side)] = side[:DEPTH]
+    return found
 
 
 def set_state(book: Book, state: int) -> None:

@@ -86,6 +86,29 @@ def facts(folder: Path) -> dict[str, Any]:
         ) from error
 
 
+def remaining(folder: Path, last: int, length: int | None) -> int | None:
+    """Return the market time that a sitting trades, in microseconds; None: no bound.
+
+    A time that is asked for is remembered: a run that goes on without one trades what is left of
+    it, and one that has traded it all has no bound.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's.
+    last : int
+        When the run's last bar closed, or when it begins, in microseconds since 1970 UTC.
+    length : int, optional
+        Asked for now, in microseconds.
+    """
+    known = facts(folder)
+    if length is not None:
+        atomic.write_json(folder / "run.json", {**known, "until": last + length})
+        return length
+    until = known.get("until")
+    return until - last if until is not None and until > last else None
+
+
 def runs() -> list[str]:
     """Return the names of all paper runs, the newest last."""
     found = list(root().glob("*/run.json"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -57,8 +58,8 @@ class Forecaster:
         # a rule of probabilities without any is refused here, not bar after bar
         tape.told(study, pl.DataFrame(schema={"forecast": pl.Float64, **outputs}))
         self.champion, self.challenger = champion, Models()
-        self.rows = pl.DataFrame()
-        """Features of the newest moment, one row per symbol."""
+        self._names = self._set.names
+        self._rows = Rows([], self._names, np.empty((0, len(self._names))), np.empty(0), 0)
         self._hour: tuple[int, list[str]] | None = None
         self._charged: dict[str, Any] = {}
         self.took: dict[str, int] = {}
@@ -85,74 +86,67 @@ class Forecaster:
         """Take in bars without scoring them."""
         self._window.push(moment)
 
+    @property
+    def rows(self) -> pl.DataFrame:
+        """Features and sigma of the newest moment, one row per symbol."""
+        return self._rows.table()
+
     def score(self, moment: Moment) -> list[Scored]:
         """Take in a moment and return its rows in the order of symbols."""
         begun = time.perf_counter_ns()
         self.push(moment)
-        rows = self.rows = self._rows(moment)
+        rows = self._rows = self._newest_rows(moment)
         featured = time.perf_counter_ns()
-        said, shadow = self._said(rows, self.champion), self._said(rows, self.challenger)
+        said, shadow = rows.said(self.champion), rows.said(self.challenger)
         told, bins = self._told(said, moment.time)
         paid = self._paid(moment)
         spans = (featured - begun, time.perf_counter_ns() - featured)
         self.took = dict(zip(("features", "forecast"), (span // 1000 for span in spans)))
-        hashes, sigma = self._hashes(rows), _floats(rows["sigma"])
+        hashes, sigma = rows.hashes(), rows.sigma.tolist()
+        forecast, in_shadow = said.columns["forecast"].tolist(), shadow.columns["forecast"].tolist()
         return [
             Scored(
                 bar=bar,
                 features=hashes[k],
-                model=said["model"][k],
-                forecast=said["forecast"][k],
-                told=float(told[k]),
-                bin=int(bins[k]),
-                sigma=float(sigma[k]),
+                model=said.model[k],
+                forecast=None if said.model[k] is None else forecast[k],
+                told=told[k],
+                bin=bins[k],
+                sigma=sigma[k],
                 half_spread=paid["half_spread"][k],
                 impact=paid["impact"][k],
-                challenger=shadow["forecast"][k],
+                challenger=None if shadow.model[k] is None else in_shadow[k],
             )
             for k, bar in enumerate(moment.bars)
         ]
 
-    def _rows(self, moment: Moment) -> pl.DataFrame:
+    def _newest_rows(self, moment: Moment) -> Rows:
         """Features and sigma of the moment's bars, in their order."""
-        now = pl.lit(moment.time).cast(schema.TIME)
+        names, symbols = self._names, [bar.symbol for bar in moment.bars]
         if self._newest is None:
             bars, interval = self._window.bars(), self._study.data.interval
             found = feature_room.latest(bars, self._set, interval=interval)
-            return found.filter(pl.col("time") == now)
-        names = [bar.symbol for bar in moment.bars]
-        rows = [self._newest.row(name, *self._window.arrays(name)) for name in names]
-        values = np.array([[*features, sigma] for features, sigma in rows])
-        columns = (
-            pl.Series(name, values[:, k], nan_to_null=True)
-            for k, name in enumerate([*self._set.names, "sigma"])
-        )
-        key = pl.DataFrame({"symbol": names}).with_columns(now.alias("time"))
-        return key.with_columns(columns)
+            now = found.filter(pl.col("time") == pl.lit(moment.time).cast(schema.TIME))
+            known = now.select(pl.col(*names, "sigma").fill_null(math.nan)).to_numpy()
+            return Rows(symbols, names, known[:, :-1], known[:, -1], moment.time)
+        rows = [self._newest.row(symbol, *self._window.arrays(symbol)) for symbol in symbols]
+        values, sigma = (np.array(part) for part in zip(*rows))
+        return Rows(symbols, names, values, sigma, moment.time)
 
-    def _said(self, rows: pl.DataFrame, found: Models) -> pl.DataFrame:
-        """Forecasts of the rows that have every feature, beside all rows."""
-        empty = {"forecast": pl.Float64, "model": pl.String}
-        if not found:
-            return rows.select(schema.KEY).with_columns(
-                pl.lit(None, dtype).alias(name) for name, dtype in empty.items()
-            )
-        made = models.forecast_table(found, rows)
-        keep = [name for name in made.columns if name not in ("sigma", *schema.KEY)]
-        return rows.select(schema.KEY).join(
-            made.select(*schema.KEY, *keep), on=schema.KEY, how="left", maintain_order="left"
-        )
-
-    def _told(self, said: pl.DataFrame, now: int) -> tuple[np.ndarray, np.ndarray]:
-        forecast = _floats(said["forecast"])
+    def _told(self, said: models.Said, now: int) -> tuple[list[float], list[int]]:
+        forecast = said.columns["forecast"]
         bins = np.zeros(len(forecast), np.int64)
         if self._bins is not None:
             bins = self._bins.update(now, forecast)
         if self._study.backtest.rule != "probability":
-            return forecast, bins
-        if not set(schema.CLASSES) <= set(said.columns):
-            return np.full(len(forecast), np.nan), bins
-        return _floats(said.select(tape.told(self._study, said)).to_series()), bins
+            return forecast.tolist(), bins.tolist()
+        if not set(schema.CLASSES) <= said.columns.keys():
+            return [math.nan] * len(forecast), bins.tolist()
+        table = pl.DataFrame(
+            [pl.Series(name, values, nan_to_null=True) for name, values in said.columns.items()]
+        )
+        told = table.select(tape.told(self._study, table)).to_series()
+        return told.fill_null(math.nan).to_list(), bins.tolist()
 
     def _paid(self, moment: Moment) -> dict[str, list[float]]:
         """What a fill inside each of the moment's bars pays."""
@@ -166,13 +160,37 @@ class Forecaster:
         self._hour = (hour, names)
         return self._charged
 
-    def _hashes(self, rows: pl.DataFrame) -> list[str | None]:
-        values = rows.select(self._set.names).fill_null(float("nan")).to_numpy()
+
+class Rows(NamedTuple):
+    """Features and sigma of one moment, a row per symbol; NaN is not known."""
+
+    symbols: list[str]
+    names: list[str]
+    values: np.ndarray
+    sigma: np.ndarray
+    time: int
+
+    def table(self) -> pl.DataFrame:
+        """Return them as `research.features.build` does."""
+        found = {**dict(zip(self.names, self.values.T)), "sigma": self.sigma}
+        columns = (pl.Series(name, made, nan_to_null=True) for name, made in found.items())
+        now = pl.lit(self.time).cast(schema.TIME).alias("time")
+        key = pl.DataFrame({"symbol": self.symbols}, schema={"symbol": pl.String})
+        return key.with_columns(now).with_columns(columns)
+
+    def said(self, found: Models) -> models.Said:
+        """Ask models about the rows."""
+        if found:
+            return models.forecast_rows(found, self.symbols, self.names, self.values, self.sigma)
+        unknown = np.full(len(self.symbols), math.nan)
+        return models.Said({"forecast": unknown}, [None] * len(self.symbols))
+
+    def hashes(self) -> list[str | None]:
+        """Fingerprint each row of features; None where one is not known."""
+        unknown = np.isnan(self.values).any(axis=1)
         return [
-            None
-            if np.isnan(row).any()
-            else hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest()
-            for row in np.ascontiguousarray(values)
+            None if lacks else hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest()
+            for row, lacks in zip(self.values, unknown)
         ]
 
 

@@ -27,6 +27,8 @@ MASK = "[redacted]"
 FILES, FILE_BYTES = 10, 10_000_000
 """How many files a log has at most, and how large one grows."""
 HOUR = 3_600_000_000
+MINUTE = 60.0
+"""Real seconds after which a run says that it goes on."""
 
 _HIDDEN_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASSPHRASE|WEBHOOK", re.IGNORECASE)
 _SHORTEST = 6  # anything shorter stands in ordinary words as well
@@ -182,6 +184,7 @@ class Log:
             cache_logger_on_first_use=True,
         )
         self._begun: tuple[int, float] | None = None
+        self._told = time.monotonic()
         self._bars = self._trades = 0
         self._hooks = (sys.excepthook, threading.excepthook)
         sys.excepthook, threading.excepthook = self._excepthook, self._thread_hook
@@ -198,6 +201,9 @@ class Log:
     def bar(self, time_us: int, *, equity: float, trades: int, until: int | None = None) -> None:
         """Count one decided moment; a line is written for each hour of market time.
 
+        Between two of them there is one for each minute of real time, so that a market that goes
+        at the pace of the clock is seen to go.
+
         Parameters
         ----------
         time_us : int
@@ -211,14 +217,16 @@ class Log:
         """
         self._begun = self._begun or (time_us, time.monotonic())
         self._bars, self._trades = self._bars + 1, self._trades + trades
-        if time_us % HOUR:
+        now = time.monotonic()
+        if time_us % HOUR and now - self._told < MINUTE:
             return
+        self._told = now
         facts: dict[str, Any] = {"time": time_us, "bars": self._bars, "trades": self._trades}
         facts["equity"] = round(equity, 2)
         if until is not None:
             facts["left"] = _span((until - time_us) / 1e6)
             facts["ready_in"] = self._ready_in(time_us, until)
-        self("hour", **facts)
+        self("going" if time_us % HOUR else "hour", **facts)
 
     def _ready_in(self, now: int, until: int) -> str | None:
         """Return how much real time is left at the pace so far."""

@@ -23,6 +23,15 @@ class Bar(NamedTuple):
     """How it came: ``stream``, ``rest`` (asked for at the deadline) or ``backfill``."""
 
 
+class Levels(NamedTuple):
+    """The best levels of an order book: pairs of price and quantity, the best first."""
+
+    time: int
+    """When it was so, microseconds since 1970 UTC."""
+    bids: tuple[tuple[float, float], ...]
+    asks: tuple[tuple[float, float], ...]
+
+
 class Moment(NamedTuple):
     """All bars that closed at `time`, sorted by symbol; a symbol without a bar is absent."""
 
@@ -30,6 +39,9 @@ class Moment(NamedTuple):
     bars: tuple[Bar, ...]
     known: int
     """When the last of them became known, by the feed's clock."""
+    levels: dict[str, Levels] | None = None
+    """By symbol the book in force when an order is filled in these bars; a symbol without is
+    absent. None: books are not asked for."""
 
 
 class Scored(NamedTuple):
@@ -51,3 +63,5 @@ class Scored(NamedTuple):
     impact: float
     challenger: float | None = None
     """What the model in the shadow says."""
+    levels: Levels | None = None
+    """The book that fills in this bar walk; None: none was shown, or none is asked for."""

@@ -23,6 +23,13 @@ def venue(study: Study, symbols: list[str], start: int) -> Venue:
     return new_venue(len(symbols), lot=steps["lot"], tick=steps["tick"], funding=due)
 
 
+def streams(study: Study) -> dict[str, Any]:
+    """Return what a feed must stream beside the bars, as `feed.open` takes it."""
+    late = charges.latency(study) % study.data.interval // timedelta(microseconds=1)
+    booked = study.costs.fill == "book"
+    return {"prints": study.live.check_trades, "book_delay": late if booked else None}
+
+
 def code() -> dict[str, str]:
     """Fingerprint all that decides: who differs here may decide otherwise."""
     rooms = ("features", "models", "signals", "trading", "charges", "tape.py")

@@ -5,9 +5,12 @@ Starting is recovering: a run that was killed goes on from its journal, a new on
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,8 @@ import polars as pl
 
 from research import models, pipeline, schema, tape, training
 from research.errors import UserError
-from research.live import journal, parts, replay, state
+from research.live import journal, parts, replay, state, triggers
 from research.live.desk import Desk
-from research.live.feed import Feed
 from research.live.forecaster import Forecaster, Models, reach
 from research.live.journal.files import database
 from research.live.moments import Bar
@@ -27,6 +29,9 @@ from research.store import atomic, cards
 from research.study import Study
 
 DAY = timedelta(days=1)
+BREATH = 0.03
+"""Seconds now and then in which whoever waits for a socket goes on."""
+History = Callable[[int, int], Awaitable[pl.DataFrame]]
 
 
 @dataclass
@@ -46,12 +51,20 @@ class Prepared:
     state: state.State | None
     """None: a new run."""
     champion: str
+    trained: str
+    """The version that came of the newest training, whose drift is watched."""
+    watched: int
+    """When that began."""
+    trades: list[dict[str, Any]] = field(default_factory=list)
+    """The newest, for whoever counts them."""
 
 
 async def fresh(
-    study: Study, folder: Path, feed: Feed, start: int, facts: dict[str, Any]
+    study: Study, folder: Path, history: History, start: int, facts: dict[str, Any]
 ) -> Prepared:
     """Gather history, train or find the first champion, and write the run's first events.
+
+    `history` is asked for the bars between two moments, where the store does not have them.
 
     Raises
     ------
@@ -59,9 +72,10 @@ async def fresh(
         If there are no bars to learn from, or the first model cannot be trained.
     """
     written = journal.Journal.open(folder)
-    bars = await _history(study, feed, start)
+    bars = await _history(study, history, start)
     symbols = bars["symbol"].unique().sort().to_list()
     champion = first_champion(study, bars, at(start))
+    await asyncio.sleep(BREATH)
     past = _past_forecasts(study, bars, at(start))
     atomic.write_parquet(folder / replay.BARS, bars)
     atomic.write_parquet(folder / replay.FORECASTS, past)
@@ -88,10 +102,11 @@ async def fresh(
     written.append(("start", begun), ("swap", {**swap, "evidence": {}}))
     forecaster = Forecaster(study, bars, champion)
     forecaster.remember(past)
-    return Prepared(study, folder, symbols, written, desk, forecaster, bars, start, None, name)
+    known = None, name, name, start
+    return Prepared(study, folder, symbols, written, desk, forecaster, bars, start, *known)
 
 
-def recover(folder: Path) -> Prepared:
+async def recover(folder: Path) -> Prepared:
     """Rebuild a run from its journal.
 
     Raises
@@ -117,14 +132,25 @@ def recover(folder: Path) -> Prepared:
     forecaster = Forecaster(study, bars, kept.read(champion))
     if known.challenger:
         forecaster.challenger = kept.read(known.challenger)
+    await asyncio.sleep(BREATH)
     forecaster.remember(history.forecasts)
     for body in decided:
         forecaster.recall(body["time"], [row["forecast"] for row in body["rows"]])
     last = decided[-1]["time"] if decided else start["time"]
     written.append(("start", {**start, "code": parts.code(), "resumed": True, "time": last}))
+    models_known = known, champion, *_trained(events)
+    trades = [trade for body in decided for trade in body["trades"]][-triggers.TRADES :]
     return Prepared(
-        study, folder, symbols, written, known.desk, forecaster, bars, last, known, champion
+        study, folder, symbols, written, known.desk, forecaster, bars, last, *models_known, trades
     )
+
+
+def _trained(events: list[journal.Event]) -> tuple[str, int]:
+    """The version that came of the newest training, and when that was put to use."""
+    first = next(event.body for event in events if event.kind == "swap")
+    made = [event.body for event in events if event.kind == "candidate"]
+    newest = made[-1] if made else first
+    return newest["model"], newest["time"]
 
 
 def _agree(kept: models.Registry, known: state.State) -> None:
@@ -145,21 +171,22 @@ def _desk(study: Study, symbols: list[str], start: int, *, dry_run: bool) -> Des
 
 
 def _recorded(study: Study, decided: list[dict[str, Any]]) -> pl.DataFrame:
-    names = Bar._fields[:11]
-    found = (Bar(*(row[name] for name in names)) for body in decided for row in body["rows"])
+    seen = itemgetter(*Bar._fields[:11])
+    found = [Bar(*seen(row)) for body in decided for row in body["rows"]]
     return table(found, replay.micro(study.data.interval))
 
 
-async def _history(study: Study, feed: Feed, start: int) -> pl.DataFrame:
+async def _history(study: Study, history: History, start: int) -> pl.DataFrame:
     """Bars of the training window and what features look back on: stored ones, then the feed's."""
     since = at(start) - study.validation.train - study.validation.embargo - reach(study) - 2 * DAY
     if study.backtest.rule == "quantile":
         since -= study.evaluation.window + DAY
     stored = _stored(study, since, at(start))
+    await asyncio.sleep(BREATH)
     begin = since if stored.is_empty() else _last_close(stored)
     if at(start) - begin < study.data.interval:
         return stored
-    newer = await feed.history(micros(begin), start)
+    newer = await history(micros(begin), start)
     bars = pl.concat([stored, newer]).unique(schema.KEY, keep="first").sort(schema.KEY)
     if bars.is_empty():
         raise UserError(

@@ -23,12 +23,11 @@ import polars as pl
 from research import charges, models, pipeline, schema, signals, tape
 from research import features as feature_room
 from research.errors import UserError
-from research.live import journal, parts, replay
+from research.live import journal, parts, replay, state
 from research.live.forecaster import reach
-from research.live.moments import Bar
+from research.live.moments import Bar, Levels
 from research.live.rows import at, table
 from research.study import Study
-from research.trading.rules import REASONS
 
 SEEN = ("reason", "position", *replay.LAID)
 SHOWN = 20
@@ -41,7 +40,7 @@ class Parity:
     Attributes
     ----------
     bars, decisions : int
-        Closed bars that were acted on, and decisions about them, one reason each.
+        Closes that were acted on, and decisions at them: one for each symbol that had a bar.
     differences : pl.DataFrame
         ``time, symbol, what, live, research, cause``; `cause` is ``late``, ``revision``, ``gap``,
         ``version``, ``config`` or ``unexplained``.
@@ -51,6 +50,10 @@ class Parity:
     bars: int
     decisions: int
     differences: pl.DataFrame
+    trades_disagree: int | None = None
+    """Klines that were not what their trades made, as noted; None: they were not compared."""
+    trades_missing: int | None = None
+    """Trade ids that a stream left out, likewise."""
 
     @property
     def unexplained(self) -> int:
@@ -68,6 +71,8 @@ class Parity:
             "differences": self.differences.height,
             "unexplained": self.unexplained,
             "causes": dict(counted.iter_rows()),
+            "trades_disagree": self.trades_disagree,
+            "trades_missing": self.trades_missing,
             "first": first.to_dicts(),
         }
 
@@ -80,6 +85,9 @@ class Parity:
             f"differences: {self.differences.height:,}" + (f" ({causes})" if causes else ""),
             f"unexplained: {self.unexplained:,}",
         ]
+        if self.trades_disagree is not None:
+            missing = f"{self.trades_missing:,} trade ids missing on the streams"
+            lines.append(f"against their trades: {self.trades_disagree:,} disagree, {missing}")
         return "\n".join([*lines, *(str(row) for row in found["first"][:5])])
 
     def _repr_html_(self) -> str:
@@ -99,6 +107,9 @@ class _Record(NamedTuple):
     controls: replay.Controls
     swaps: list[tuple[int, str]]
     revisions: list[dict[str, Any]]
+    books: dict[tuple[str, int], Levels]
+    disagree: int | None
+    missing: int | None
 
 
 class _Found(NamedTuple):
@@ -131,7 +142,9 @@ def check(folder: Path) -> Parity:
     if causes:
         ideal = _research(folder, record, history, mended, late=False)
         found.append(_explained(as_recorded.rows, ideal.rows, causes))
-    return Parity(folder.name, record.rows.height, record.rows.height, pl.concat(found))
+    counts = (record.moments.height, record.rows.height)
+    checks = (record.disagree, record.missing)
+    return Parity(folder.name, *counts, pl.concat(found), *checks)
 
 
 def _read(folder: Path) -> _Record:
@@ -145,6 +158,10 @@ def _read(folder: Path) -> _Record:
         for body in decided
         for row in body["rows"]
     ]
+    shown = {
+        (row["symbol"], row["time"]): state.shown({"levels": row.pop("levels", None)})
+        for row in rows
+    }
     return _Record(
         study=Study.model_validate(starts[0]["study"]),
         start=starts[0],
@@ -162,12 +179,22 @@ def _read(folder: Path) -> _Record:
             for event in events
             if event.kind in ("swap", "rollback")
         ],
-        revisions=[
-            event.body
-            for event in events
-            if event.kind == "note" and event.body.get("kind") == "revision"
-        ],
+        revisions=_notes(events, "revision"),
+        books={key: levels for key, levels in shown.items() if levels is not None},
+        **_checks(events, starts[0]),
     )
+
+
+def _notes(events: list[journal.Event], kind: str) -> list[dict[str, Any]]:
+    return [e.body for e in events if e.kind == "note" and e.body.get("kind") == kind]
+
+
+def _checks(events: list[journal.Event], start: dict[str, Any]) -> dict[str, int | None]:
+    """Count what was noted of bars and their trades, where they were compared."""
+    if not start["study"]["live"].get("check_trades"):
+        return {"disagree": None, "missing": None}
+    lost = [note["last"] - note["first"] + 1 for note in _notes(events, "trades_missing")]
+    return {"disagree": len(_notes(events, "trades_disagree")), "missing": sum(lost)}
 
 
 def _closes(events: list[journal.Event], start: dict[str, Any]) -> pl.DataFrame:
@@ -175,7 +202,7 @@ def _closes(events: list[journal.Event], start: dict[str, Any]) -> pl.DataFrame:
     interval = replay.micro(Study.model_validate(start["study"]).data.interval)
     last = max(event.time for event in events if event.kind in ("moment", "stop"))
     times = np.arange(start["time"] + interval, last + 1, interval)
-    gaps = [e.body for e in events if e.kind == "note" and e.body.get("kind") == "gap"]
+    gaps = _notes(events, "gap")
     every = pl.DataFrame({"time": times}).join(
         pl.DataFrame({"symbol": start["symbols"]}), how="cross"
     )
@@ -269,7 +296,7 @@ def _research(
             told=pl.when("late").then(None).otherwise("told"),
             bin=pl.when("late").then(0).otherwise("bin"),
         )
-    return _Found(*replay.trade(played, laid, record.controls, record.start))
+    return _Found(*replay.trade(played, laid, record.controls, record.start, record.books))
 
 
 def _forecasts(folder: Path, record: _Record, features: pl.DataFrame) -> pl.DataFrame:
@@ -366,8 +393,3 @@ def _explained(
     known = pl.DataFrame(causes, schema={"time": schema.TIME, "why": pl.String}, orient="row")
     joined = found.sort("time").join_asof(known.sort("time"), on="time", strategy="backward")
     return joined.with_columns(cause=pl.col("why").fill_null("unexplained")).drop("why")
-
-
-def reason_words(codes: np.ndarray) -> pl.Series:
-    """Return reasons as words."""
-    return pl.Series("reason", np.array(REASONS)[codes], dtype=pl.String)

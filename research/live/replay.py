@@ -11,10 +11,11 @@ import polars as pl
 
 from research import models, schema, training
 from research.errors import UserError
-from research.live import desk
+from research.live import desk, journal
+from research.live.moments import Levels
 from research.trading import loop
 from research.trading.account import new_book
-from research.trading.journal import Bars, Journal, new_journal
+from research.trading.journal import Bars, Journal, new_journal, part
 from research.trading.rules import REASONS
 
 LAID = ("forecast", "told", "bin", "sigma", "half_spread", "impact", "model")
@@ -48,11 +49,35 @@ def registry(folder: Path) -> models.Registry:
     return models.Registry(folder / "models", own_folder=training.OWN)
 
 
+def way_back(folder: Path) -> list[str]:
+    """Return the models that rollbacks of a run would bring back, the first one last.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    found: list[str] = []
+    for event in journal.read(folder, kinds=("swap", "rollback")):
+        if event.kind == "rollback":
+            found = found[:-1]
+        elif event.body["was"] is not None:
+            found.append(event.body["was"])
+    kept = [name for name in found if (folder / "models" / name).is_dir()]
+    if not kept:
+        raise UserError(
+            f"run {folder.name}: there is no earlier model to go back to. It trades with the only "
+            "one that has been in force, or those before are not kept any more."
+        )
+    return kept
+
+
 def trade(
     played: pl.DataFrame,
     laid: pl.DataFrame,
     controls: Controls,
     start: dict[str, Any],
+    books: dict[tuple[str, int], Levels],
 ) -> tuple[pl.DataFrame, pl.DataFrame, list[dict[str, Any]]]:
     """Let the compiled desk trade `played`; return its reasons, its equity and its trades.
 
@@ -66,10 +91,15 @@ def trade(
         ``control`` events of persons and guards, and the moment before which each came.
     start : dict
         The run's first event: its symbols, and the rules, costs and funding it began with.
+    books : dict
+        The recorded book by symbol and close in microseconds, where fills walk books.
     """
     symbols, made = start["symbols"], desk.Desk.made_with(start["desk"])
     table = pl.concat([played, laid.drop(schema.KEY)], how="horizontal").sort("time", "symbol")
     bars = _columns(table, symbols)
+    if made.rules.walks:
+        keys = zip(table["symbol"], bars.time.tolist())
+        bars = bars._replace(levels=desk.books([books.get(key) for key in keys]))
     n_times = int(np.count_nonzero(np.diff(bars.time, prepend=-1)))
     book = new_book(len(symbols), made.capital, made.rules.overlap)
     written = new_journal(len(bars.time), n_times, len(book.lots))
@@ -106,7 +136,7 @@ def _play(
     for stop, control in zip([*stops, len(bars.time)], [*asked, None]):
         while start < stop:
             upto = loop.end_of(bars.time, start) if made.dry_run else stop
-            shown = Bars(*(column[:upto] for column in bars))
+            shown = part(bars, slice(upto))
             start, t, count, _ = loop.scan(book, shown, made.rules, made.venue, written, start, t)
             ended += [made.trade(row) for row in written.trades[:count]]
             if made.dry_run:  # nothing is sent: see `Desk`

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from research import schema
+from research import features, pipeline, schema
 from research.errors import UserError
 from research.live import replay, shadow, triggers
 from research.live.forecaster import Forecaster, reach
@@ -55,15 +55,16 @@ class Retraining:
         self.champion: str = prepared.champion
         self.challenger: str | None = None
         self._contest: shadow.Contest | None = None
-        self._trades: list[tuple[int, float]] = []
         self._pending: dict[str, Any] | None = None
         self._outcome: Outcome | None = None
         known = prepared.state
         clock = triggers.Triggers.begin(prepared.last) if known is None else _clock(known)
         self._triggers = triggers.Triggers(triggers.Rules.of(study), clock)
-        self._watch, self._limits = self._drift()
+        self._watch, self._limits = self._drift(prepared.trained)
+        self._trades = [_net(trade) for trade in prepared.trades]
         if known is not None:
             self._resume(known)
+            self._refill(prepared, known)
 
     def _resume(self, known: State) -> None:
         self.challenger = known.challenger
@@ -71,12 +72,28 @@ class Retraining:
         if self._pending is not None:
             self._todo = self._pending
             self.begin()
-        self._trades = [_net(trade) for body in known.newest for trade in body["trades"]]
         if self.challenger is None:
             return
         self._contest = self._begun(self.challenger, known.challenged)
         for body in known.shadowed:  # as if nothing had happened
             self._contest.observe(body["time"], _looks([scored(row) for row in body["rows"]]))
+
+    def _refill(self, prepared: Prepared, known: State) -> None:
+        """Let the watch see again what it saw before the restart: the same rows, made at once."""
+        seen = [b["time"] for b in known.newest if b["rows"] and b["time"] >= prepared.watched]
+        seen = seen[-triggers.WINDOW :]
+        if self._watch is None or not seen:
+            return
+        since, chosen = at(seen[0]), pipeline.feature_set(self._study)
+        near = prepared.bars.filter(pl.col("time") > since - reach(self._study) - DAY)
+        rows = features.build(near, chosen, interval=self._study.data.interval)
+        closes = pl.Series(seen).cast(schema.TIME).implode()
+        for _, part in (
+            rows.filter(pl.col("time").is_in(closes))
+            .sort("time", "symbol")
+            .group_by("time", maintain_order=True)
+        ):
+            self._watch.push(part)
 
     # -- before a bar ------------------------------------------------------------------------------
 
@@ -112,7 +129,7 @@ class Retraining:
         made = {"time": now, "model": outcome.version, "at": pending["at"]}
         events: Events = [("candidate", {**made, "trigger": pending["trigger"]})]
         self._prune()
-        self._watch, self._limits = self._drift()
+        self._watch, self._limits = self._drift(outcome.version)
         if outcome.version == self.champion:
             why = "the same as the champion"
             return [*events, ("rejected_model", {"time": now, "model": self.champion, "why": why})]
@@ -245,9 +262,11 @@ class Retraining:
         said = {"time": now, "model": self.champion, "was": was, "at": since, "why": "rollback"}
         return [*events, ("rollback", said)]
 
-    def _drift(self) -> tuple[Any, dict[str, float] | None]:
+    def _drift(self, trained: str) -> tuple[Any, dict[str, float] | None]:
         """What drift is measured against: the newest training, whoever came of it."""
-        facts = self._kept.card(self._kept.versions()[-1])["facts"]
+        kept = self._kept.versions()
+        # one that was dropped between a bar and its record: its successor is about to come
+        facts = self._kept.card(trained if trained in kept else kept[-1])["facts"]
         return triggers.watch(facts), facts.get("drift", {}).get("limits")
 
     def _prune(self) -> None:

@@ -80,6 +80,7 @@ class Runner:
         self._why = "end of the time asked for"
         self._notes: deque[dict[str, Any]] = deque()
         self._last, self._count, self._trades, self._ended = prepared.last, 0, 0, 0
+        self._decided = 0
         self._equity = prepared.desk.equity
         self._taken: deque[int] = deque(maxlen=NEWEST)
         self._done = set() if prepared.state is None else prepared.state.commands
@@ -181,6 +182,8 @@ class Runner:
             return
         study, desk = self._p.study, self._p.desk
         rows = self._p.forecaster.score(moment)
+        if moment.levels is not None:
+            rows = [row._replace(levels=moment.levels.get(row.bar.symbol)) for row in rows]
         late = moment.known - moment.time > micro(study.live.late)
         told = [_untold(row) for row in rows] if late else rows
         events += self._guarded(moment.time, rows)
@@ -196,6 +199,7 @@ class Runner:
         self._guards.sent(moment.time, step.reasons, len(step.trades))
         events += self._retraining.after(moment, rows, self._p.forecaster, step)
         self._count += 1
+        self._decided += len(rows)
         if self._count % study.live.snapshot == 0:
             events.append(("snapshot", {"time": moment.time, **desk.snapshot()}))
         self._write(events)
@@ -294,6 +298,7 @@ class Runner:
             "model": self._retraining.champion,
             "challenger": self._retraining.challenger,
             "feed": self._feed.health(),
+            "checks": self._feed.checks(),
             "stopped": self._stopping.is_set(),
         }
 
@@ -305,11 +310,13 @@ class Runner:
             "study": study.name,
             "why": self._why,
             "bars": self._count,
+            "decisions": self._decided,
             "trades": self._trades,
             "equity": self._equity,
             "change": self._equity / capital - 1,
             "state": WORDS[self._p.desk.control],
             "model": self._retraining.champion,
+            **{f"trades_{name}": count for name, count in self._feed.checks().items()},
         }
         self._write([*self._flushed(self._last), ("stop", {"time": self._last, **summary})])
         self._p.journal.close()
@@ -330,7 +337,8 @@ def _body(
     said = [
         {
             **row.bar._asdict(),
-            **{name: value for name, value in row._asdict().items() if name != "bar"},
+            **{n: value for n, value in row._asdict().items() if n not in ("bar", "levels")},
+            **({} if row.levels is None else {"levels": row.levels._asdict()}),
             "reason": reason,
             "position": position,
         }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from research import study as study_room
 from research.errors import UserError
 from research.live import clock as clocks
 from research.live import feed as feeds
-from research.live import folders, prepare
+from research.live import folders, parts, prepare
 from research.live.alerts import Alerts
 from research.live.log import Log, opened
 from research.live.net import Network
@@ -37,6 +39,8 @@ ARMS = (
 MARKET = "market.parquet"
 EXCHANGE = "exchange.jsonl"
 """What a simulated exchange sent and answered, where faults were asked of it."""
+SHOWN = timedelta(days=1)
+"""Market time before the start that a simulated exchange knows bars of."""
 PLAYED = ("simulated", "replay")
 """Feeds of a market that is known beforehand."""
 
@@ -165,7 +169,7 @@ async def _sit(study: Study, folder: Path, wish: Wish) -> dict[str, Any]:
         start = _played(study, folder, begun)
     if study.feed == "simulated" and start is not None:
         plan = _faults(wish.faults, study, folder / MARKET, start, wish.length)
-        venue = await _venue(study, folder, wish.speed, plan, start)
+        venue = _venue(study, folder, wish.speed, plan, start)
     alerts = Alerts(folder, study.live.webhook)
     log = opened(folder, debug=wish.debug, secrets=alerts.secrets)
     sending = asyncio.create_task(alerts.run())
@@ -173,7 +177,8 @@ async def _sit(study: Study, folder: Path, wish: Wish) -> dict[str, Any]:
         return await _trade(study, folder, venue, start, wish, alerts, log)
     finally:
         if venue is not None:
-            venue.stop()
+            with suppress(UserError, OSError):  # it never came up, and somebody has been told
+                (await venue).stop()
         await alerts.drained()
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
@@ -184,48 +189,83 @@ async def _sit(study: Study, folder: Path, wish: Wish) -> dict[str, Any]:
 async def _trade(
     study: Study,
     folder: Path,
-    venue: Any,
+    venue: asyncio.Future[Any] | None,
     start: int | None,
     wish: Wish,
     alerts: Alerts,
     log: Log,
 ) -> dict[str, Any]:
-    network = Network(venue.port, venue.ca) if venue else Network()
+    notes: list[Any] = []
+    # the exchange comes up, and its first minute passes, while the run is prepared
+    opening = asyncio.create_task(_opened(study, folder, venue, start, wish.speed, notes))
     try:
-        return await _run(study, folder, network, start, wish, alerts, log)
+        return await _run(study, folder, opening, start, wish, alerts, log, notes)
     finally:
+        opening.cancel()
+        for lines in await asyncio.gather(opening, return_exceptions=True):
+            if isinstance(lines, _Lines):
+                await lines.network.close()
+
+
+class _Lines(NamedTuple):
+    """What connects a run to its market."""
+
+    network: Network
+    clock: clocks.Clock
+    feed: Any
+
+
+async def _opened(
+    study: Study,
+    folder: Path,
+    venue: asyncio.Future[Any] | None,
+    start: int | None,
+    speed: float,
+    notes: list[Any],
+) -> _Lines:
+    found = await asyncio.shield(venue) if venue is not None else None
+    network = Network(found.port, found.ca) if found else Network()
+    try:
+        clock = await _clock(study, network, start, speed)
+        feed = feeds.open(
+            "binance" if study.feed == "simulated" else study.feed,
+            network,
+            clock,
+            _symbols(study, folder),
+            micro(study.data.interval),
+            deadline_us=micro(study.live.deadline),
+            stale_us=micro(study.live.stale),
+            bars=folder / MARKET if study.feed == "replay" else None,
+            note=lambda kind, body: notes[0](kind, body) if notes else None,
+            **parts.streams(study),
+        )
+    except BaseException:
         await network.close()
+        raise
+    return _Lines(network, clock, feed)
 
 
 async def _run(
     study: Study,
     folder: Path,
-    network: Network,
+    opening: asyncio.Task[_Lines],
     start: int | None,
     wish: Wish,
     alerts: Alerts,
     log: Log,
+    notes: list[Any],
 ) -> dict[str, Any]:
-    clock = await _clock(study, network, start, wish.speed)
-    notes: list[Any] = []
-    feed = feeds.open(
-        "binance" if study.feed == "simulated" else study.feed,
-        network,
-        clock,
-        _symbols(study),
-        micro(study.data.interval),
-        deadline_us=micro(study.live.deadline),
-        stale_us=micro(study.live.stale),
-        bars=folder / MARKET if study.feed == "replay" else None,
-        note=lambda kind, body: notes[0](kind, body) if notes else None,
-    )
-    start = _grid(clock.now(), study) if start is None else start
+    async def history(since: int, until: int) -> pl.DataFrame:
+        return await (await opening).feed.history(since, until)
+
+    start = _grid(clocks.WallClock().now(), study) if start is None else start
     log("prepare", run=folder.name, study=study.name, feed=study.feed)
     if prepare.begun(folder):
-        ready = prepare.recover(folder)
+        ready = await prepare.recover(folder)
     else:
         facts = {"mode": "paper", "dry_run": wish.dry_run, "feed": study.feed}
-        ready = await prepare.fresh(study, folder, feed, start, facts)
+        ready = await prepare.fresh(study, folder, history, start, facts)
+    _, clock, feed = await opening
     for command in folders.commands(folder):
         if command.name == "stop":  # meant for a sitting that is over
             folders.finish(command)
@@ -234,7 +274,8 @@ async def _run(
     since = f"{at(ready.last):%Y-%m-%d %H:%M}Z"
     log("start", run=folder.name, study=study.name, model=ready.champion, since=since)
     try:
-        return await runner.run(_until(ready.last, wish.length, clock))
+        left = folders.remaining(folder, ready.last, wish.length)
+        return await runner.run(_until(ready.last, left, clock))
     finally:
         await clock.close()
 
@@ -255,10 +296,14 @@ def _until(last: int, length: int | None, clock: clocks.Clock) -> int | None:
     return min(known, default=None)
 
 
-def _symbols(study: Study) -> list[str]:
+def _symbols(study: Study, folder: Path) -> list[str]:
     named = datasets.symbols(study)
     if named:
         return sorted(named)
+    if study.feed in PLAYED:
+        return (
+            pl.read_parquet(folder / MARKET, columns=["symbol"])["symbol"].unique().sort().to_list()
+        )
     return datasets.load(study)["symbol"].unique().sort().to_list()
 
 
@@ -273,15 +318,18 @@ def _played(study: Study, folder: Path, begun: bool) -> int:
     if begun:
         return prepare.last_decided(folder)
     bars, start = _market(study)
-    atomic.write_parquet(folder / MARKET, bars)
+    # older bars are stored, so nobody asks for them: an exchange that reads them comes up late
+    last = pl.min_horizontal(pl.lit(at(start)), pl.col("time").max().over("symbol"))
+    atomic.write_parquet(folder / MARKET, bars.filter(pl.col("time") > last - SHOWN))
     return start
 
 
-async def _venue(study: Study, folder: Path, speed: float, plan: Any, start: int) -> Any:
-    """Start the simulated exchange on the run's market."""
+def _venue(study: Study, folder: Path, speed: float, plan: Any, start: int) -> asyncio.Future[Any]:
+    """Start the simulated exchange on the run's market; it takes a second or two to come up."""
     log = folder / EXCHANGE if plan else None
     how = {"start": start, "speed": speed or math.inf, "faults": plan, "seed": study.seed}
-    return await asyncio.to_thread(sim.start, folder / MARKET, **how, log=log)
+    begin = partial(sim.start, folder / MARKET, **how, log=log)
+    return asyncio.get_running_loop().run_in_executor(None, begin)
 
 
 def _market(study: Study) -> tuple[pl.DataFrame, int]:
@@ -314,7 +362,8 @@ def _faults(asked: Any, study: Study, market: Path, start: int, length: int | No
 def text(done: dict[str, Any]) -> str:
     """Say the closing summary in lines."""
     shown = {**done, "equity": f"{done['equity']:,.2f}", "change": f"{done['change']:+.3%}"}
-    lines = [f"{key:>8}  {value}" for key, value in shown.items()]
+    wide = max(map(len, shown))
+    lines = [f"{key:>{wide}}  {value}" for key, value in shown.items()]
     more = f"Go on: ./run live --continue {done['run']}   Prove it: ./run parity {done['run']}"
     return "\n".join([*lines, more])
 

@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from research.models import gates
+from research.scores import evidence
 from research.study import Study
 
-STAKES = (0.01, 0.03, 0.1, 0.3, 0.9)
-"""Shares of the fortune that are staked side by side, from equal parts of it."""
 LIMIT = 3.0
 """Outcomes are cut at so many volatilities of the horizon, as the targets of training are."""
 ENOUGH = 50
@@ -139,7 +136,7 @@ class Contest:
             "challenger": challenger,
             "since": at,
             "open": [],
-            "fortunes": [0.0] * len(STAKES),
+            "fortunes": evidence.begin(),
             "bets": 0,
             "forecasts": 0,
             "squares": [0.0, 0.0],
@@ -152,7 +149,7 @@ class Contest:
     @property
     def e_value(self) -> float:
         """The fortune, from 1 at the start."""
-        return float(np.mean(np.exp(np.minimum(self.state["fortunes"], 700.0))))
+        return evidence.e_value(self.state["fortunes"])
 
     def observe(self, time: int, looks: Mapping[str, Look]) -> Verdict | None:
         """Take in all symbols' bars of one close, and say whether it is decided.
@@ -226,9 +223,8 @@ class Contest:
         bets, squares = self.state["apart"]
         if not paid or not squares > 0 or self.rules.rule != "evidence":
             return  # nobody came, or both have always said the same: nothing to bet on
-        x = min(max(score / (2 * LIMIT * math.sqrt(squares / bets)), -1.0), 1.0)
-        fortunes = zip(self.state["fortunes"], STAKES)
-        self.state["fortunes"] = [fortune + math.log1p(stake * x) for fortune, stake in fortunes]
+        x = score / (2 * LIMIT * math.sqrt(squares / bets))
+        self.state["fortunes"] = evidence.bet(self.state["fortunes"], x)
         self.state["bets"] += 1
 
     def _sum(self, old: float, new: float, gain: float) -> None:

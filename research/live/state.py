@@ -16,7 +16,7 @@ from typing import Any
 from research.errors import UserError
 from research.live.desk import Desk
 from research.live.journal import Event
-from research.live.moments import Bar, Scored
+from research.live.moments import Bar, Levels, Scored
 
 _NUMBERS = ("told", "sigma", "half_spread", "impact")
 
@@ -215,7 +215,13 @@ def scored(row: dict[str, Any]) -> Scored:
     told: dict[str, Any] = {name: _number(row[name]) for name in _NUMBERS}
     known = {name: row[name] for name in Scored._fields if name != "bar" and name in row}
     bar = Bar(**{name: row[name] for name in Bar._fields if name in row})
-    return Scored(**{**known, **told, "bar": bar})
+    return Scored(**{**known, **told, "bar": bar, "levels": shown(row)})
+
+
+def shown(row: dict[str, Any]) -> Levels | None:
+    """Return the book that is recorded beside a bar; None: none was shown, or none asked for."""
+    found = row.get("levels")
+    return None if found is None else Levels(found["time"], found["bids"], found["asks"])
 
 
 def _number(value: float | None) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from research.charges.delay import SHARE
 from research.errors import UserError
 from research.live import alerts, folders, journal
 from research.live.alerts import WORDS
@@ -43,6 +45,9 @@ class Status:
     age: float | None
     """Of the last bar, seconds of market time; None: not known."""
     bars: int
+    """Closes that were acted on."""
+    decisions: int
+    """At them, one for each symbol that had a bar."""
     trades: int
     capital: float
     equity: float
@@ -51,6 +56,12 @@ class Status:
     challenger: dict[str, Any] | None
     drift: dict[str, Any] | None
     feed: list[dict[str, Any]]
+    latency: dict[str, int] | None
+    """From a close to its fill as fills assume it, and what 95 % of decisions took at most; both
+    in microseconds, ``assumed`` and ``measured``; None: nothing is measured yet."""
+    checks: dict[str, int]
+    """Of this sitting: bars ``compared`` with their trades, those that ``disagree``, and trade ids
+    ``missing`` on the streams; empty: they are not compared."""
     alarms: list[dict[str, Any]]
     beat: float | None
     """Age of the heartbeat, real seconds."""
@@ -79,11 +90,16 @@ class Status:
             ("state", self.state),
             ("last bar", f"{moment(self.time)}{_old(self.age)}"),
             ("equity", f"{self.equity:,.2f} ({self.change:+.3%})"),
-            ("decided", f"{self.bars:,} bars, {self.trades:,} trades"),
+            (
+                "decided",
+                f"{self.bars:,} bars, {self.decisions:,} decisions, {self.trades:,} trades",
+            ),
             ("holds", ", ".join(f"{s} {size:+.6g}" for s, size in held.items()) or "nothing"),
             ("model", self.model or "none yet"),
             *_challenger(self.challenger),
+            *_delay(self.latency),
             *(("feed", _stream(stream)) for stream in self.feed),
+            *_checked(self.checks),
             *(("alarm", f"{moment(a['time'])} {a['text']}") for a in self.alarms[-5:]),
             *(("problem", problem) for problem in self.problems),
         ]
@@ -134,6 +150,7 @@ def told(folder: Path, story: Story, *, damage: str = "") -> Status:
         time=story.time,
         age=None if now is None or not story.time else max((now - story.time) / 1e6, 0.0),
         bars=story.bars,
+        decisions=story.reasons.total(),
         trades=story.trades,
         capital=story.capital,
         equity=story.worth,
@@ -142,6 +159,8 @@ def told(folder: Path, story: Story, *, damage: str = "") -> Status:
         challenger={"model": story.challenger, **shown} if story.challenger else None,
         drift=beat.get("drift") or story.drift,
         feed=list(beat.get("feed") or []),
+        latency=_latency(story),
+        checks=dict(beat.get("checks") or {}),
         alarms=[alarm._asdict() for alarm in [*story.alarms, *alerts.beside(folder)]],
         beat=beat.get("age"),
         pid=pid,
@@ -238,6 +257,30 @@ def _challenger(shown: dict[str, Any] | None) -> list[tuple[str, str]]:
     value, needed = shown.get("e_value"), shown.get("needed")
     evidence = "" if value is None else f": e-value {value:.3g} of {needed:g} needed"
     return [("challenger", f"{shown['model']}{evidence}, {shown.get('bets', 0)} bets")]
+
+
+def _latency(story: Story) -> dict[str, int] | None:
+    if not story.taken:
+        return None
+    rules = story.start.get("desk", {}).get("rules", {})
+    place = math.ceil(SHARE * len(story.taken)) - 1
+    return {"assumed": rules.get("latency", 0), "measured": sorted(story.taken)[place]}
+
+
+def _delay(latency: dict[str, int] | None) -> list[tuple[str, str]]:
+    if latency is None:
+        return []
+    assumed, measured = (f"{latency[name] / 1e6:.3g} s" for name in ("assumed", "measured"))
+    share = f"{SHARE:.0%} of decisions took {measured} at most"
+    return [("latency", f"{share}, fills assume {assumed}")]
+
+
+def _checked(checks: dict[str, int]) -> list[tuple[str, str]]:
+    if not checks:
+        return []
+    compared, disagree, missing = (checks[name] for name in ("compared", "disagree", "missing"))
+    said = f"{compared:,} compared with their trades, {disagree:,} disagree"
+    return [("bars", f"{said}; {missing:,} trade ids missing on the streams")]
 
 
 def _stream(stream: dict[str, Any]) -> str:

@@ -58,6 +58,8 @@ class Story:
     alarms: deque[Alert] = field(default_factory=lambda: deque(maxlen=NEWEST))
     drift: dict[str, Any] | None = None
     """Of the newest training that drift asked for: feature, psi, limit and time."""
+    taken: deque[int] = field(default_factory=lambda: deque(maxlen=POINTS))
+    """Microseconds from the close to the decision, of the newest that were not late."""
     evidence: list[tuple[int, float]] = field(default_factory=list)
     contest: dict[str, Any] | None = None
     _every: int = 1
@@ -108,6 +110,8 @@ class Story:
         when = self.time = body["time"]
         self.bars += 1
         self.trades += len(body["trades"])
+        if not body.get("late"):
+            self.taken.append(sum((body.get("latency") or {}).values()))
         held = {row["symbol"]: row["position"] * row["close"] for row in body["rows"]}
         self._mark((when, body["equity"], held))
         for row in body["rows"]:

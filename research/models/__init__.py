@@ -12,6 +12,8 @@ from research.models.learners import LEARNERS, is_rule, learner, load, settings
 from research.models.oos import (
     ALL,
     Made,
+    Said,
+    forecast_rows,
     forecast_table,
     fresh,
     newest,
@@ -30,6 +32,8 @@ __all__ = [
     "Made",
     "Model",
     "Registry",
+    "Said",
+    "forecast_rows",
     "forecast_table",
     "fresh",
     "gate_summary",

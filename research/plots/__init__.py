@@ -35,6 +35,7 @@ from research.plots.portfolio import portfolio
 from research.plots.sheets import sheets
 from research.plots.summary import folds, league, truth
 from research.plots.surface import capacity, fee_surface
+from research.plots.validation import deflation, path_sharpes, pbo
 
 __all__ = [
     "alpha_factor",
@@ -46,6 +47,7 @@ __all__ = [
     "correlation",
     "coverage",
     "cumulative_quantiles",
+    "deflation",
     "distribution",
     "equity",
     "feature_ic",
@@ -66,6 +68,8 @@ __all__ = [
     "live_reasons",
     "live_run",
     "optimism",
+    "path_sharpes",
+    "pbo",
     "portfolio",
     "price",
     "quantiles",

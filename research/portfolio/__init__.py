@@ -24,7 +24,7 @@ from research.portfolio.account import DAY, Component, component, together
 from research.portfolio.result import Portfolio
 from research.portfolio.weights import FEWEST_DAYS, WEIGHTS, scheme
 from research.search.space import FACTS
-from research.store import cards, trials
+from research.store import cards, ledger
 from research.study import Study, read
 from research.units import show
 
@@ -214,7 +214,7 @@ def _told(study: Study) -> str:
 
 def _components(study: Study, known: _Forecast, called: str, *, by_symbol: bool) -> list[Component]:
     bars, made, ic = known
-    datasets.count_trial(study, made, ic)
+    datasets.count_trial(study, bars, made, ic)
     binned = pipeline.binned(study, made)
     rules, capital = tape.rules(study), study.backtest.capital
     if not by_symbol:
@@ -256,17 +256,17 @@ def _account(
 ) -> Portfolio:
     """Trade the components together, and count the account as a trial of all data it read."""
     capital, watch = studies[0].backtest.capital, progress or batch.progress("account")
-    made = together(parts, **how, capital=capital, watched=watched, progress=watch)
     words = {"every": show(how["every"]), "lookback": show(how["lookback"])}
     chosen = {
         "portfolio": sorted(_name(p, *_TAPE, "rules") for p in parts),
         "weights": how["weights"],
         **words,
     }
-    lineages = {datasets.dataset(study).lineage for study in studies}
-    net = made.summary["net_return"]
-    counted = [trials.record(chosen, lineage=name, net_return=net) for name in sorted(lineages)]
-    return replace(made, counted=sum(counted))
+    lineages = sorted({datasets.dataset(study).lineage for study in studies})
+    begun = [ledger.begin(chosen, lineage=name, what="portfolio") for name in lineages]
+    made = together(parts, **how, capital=capital, watched=watched, progress=watch)
+    found = tape.evidence(made, capital)
+    return replace(made, counted=sum(trial.done(**found) for trial in begun))
 
 
 def _name(part: Component, *keys: str) -> str:

@@ -14,14 +14,16 @@ from typing import Any
 import polars as pl
 
 from research import league, pipeline
+from research.judgement import judge as verdict
 from research.report import figures, pages
-from research.report.numbers import summary, verdict
+from research.report.numbers import summary
 from research.store import atomic
+from research.store import tables as stored_tables
 from research.store.cards import digest
 from research.stored_runs import Run, reports_root, runs
 from research.study import Study
 
-__all__ = ["Part", "figures", "keep", "new_run", "verdict", "write", "write_index"]
+__all__ = ["Part", "figures", "keep", "new_run", "tables", "verdict", "write", "write_index"]
 
 
 @dataclass
@@ -106,24 +108,39 @@ def write(study: Study, folder: Path, run: str) -> dict[str, Any]:
     run : str
         The run's id.
     """
-    found, tested = pipeline.evaluation(study), pipeline.backtest(study)
-    rivals = league.table(study)
-    for name, table in _tables(study, found, tested).items():
-        atomic.write_parquet(folder / f"{name}.parquet", table)
-        if name in ("trades", "equity") or name.startswith("quantiles"):
-            atomic.write_bytes(folder / f"{name}.csv", table.write_csv().encode())
-    content = summary(study, run, found, tested, rivals)
-    atomic.write_json(folder / "summary.json", content)
-    atomic.write_text(folder / "study.json", study.model_dump_json(indent=1))
-    figures.draw(study, found, tested, rivals, content, folder / "figures")
-    pages.notebooks(folder / "notebooks")
-    pages.run(study, content, tested, found, folder)
+    from research.audit import verify  # not needed to look at a report in a cell
+
+    with stored_tables.used() as stored:
+        found, tested = pipeline.evaluation(study), pipeline.backtest(study)
+        rivals = league.table(study)
+        for name, table in tables(study, found, tested).items():
+            atomic.write_parquet(folder / f"{name}.parquet", table)
+            if name in ("trades", "equity") or name.startswith("quantiles"):
+                atomic.write_bytes(folder / f"{name}.csv", table.write_csv().encode())
+        content = summary(study, run, found, tested, rivals)
+        atomic.write_json(folder / "summary.json", content)
+        atomic.write_text(folder / "study.json", study.model_dump_json(indent=1))
+        figures.draw(study, found, tested, rivals, content, folder / "figures")
+        pages.notebooks(folder / "notebooks")
+        pages.run(study, content, tested, found, folder)
+    verify.seal(study, folder, stored)
     return content
 
 
-def _tables(
+def tables(
     study: Study, found: pipeline.Evaluation, tested: pipeline.Backtest
 ) -> dict[str, pl.DataFrame]:
+    """Return the tables that a run keeps, by name.
+
+    Parameters
+    ----------
+    study : Study
+        As it was run.
+    found : Evaluation
+        Its `pipeline.evaluation`.
+    tested : Backtest
+        Its `pipeline.backtest`.
+    """
     chosen = study.evaluation
     return {
         "trades": tested.trades,

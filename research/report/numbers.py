@@ -9,14 +9,12 @@ from typing import Any
 import polars as pl
 
 from research import bars as bar_room
-from research import datasets, league, models, pipeline
-from research.scores import Classification, Score
-from research.store import cards, trials
+from research import datasets, judgement, league, models, pipeline
+from research.errors import UserError
+from research.performance.verdict import Evidence
+from research.scores import Classification
+from research.store import cards, ledger
 from research.study import Study
-
-# an effect of (1.96 + 0.84) standard errors is found four times in five
-_POWER = (1.96 + 0.84) / 1.96
-FEWEST_DAYS = 10
 
 
 def summary(
@@ -34,13 +32,14 @@ def summary(
         JSON values: counts are integers; returns, spread and fees fractions, a fee per side; None
         where not known, never NaN.
     """
-    word, because = verdict(found.score, found.ic_break_even, tested.summary["net_return"])
+    said = judgement.judge(study, found, tested)
     content: dict[str, Any] = {
         "study": study.name,
         "run": run,
         "code": cards.whole_package()["source"],
-        "verdict": {"word": word, "because": because},
-        "trials": trials.count(datasets.dataset(study).lineage),
+        "verdict": said.to_dict(),
+        "trials": said.evidence.trials,
+        "ledger": _ledger(said.evidence),
         "data": _data(study),
         "folds": found.binned["fold"].n_unique(),
         "league": rivals.to_dicts(),
@@ -57,7 +56,7 @@ def summary(
             "spread_high": found.quantiles.high,
             "optimism_gap": found.optimism_gap,
         },
-        "backtest": {key: tested.summary[key] for key in BACKTEST},
+        "backtest": _backtest(tested, said.evidence),
         "sizing": sizing(study, tested),
         "classes": _classes(found.classes),
         "gate": _gate(study),
@@ -110,6 +109,26 @@ BACKTEST = (
 )
 
 
+def _backtest(tested: pipeline.Backtest, seen: Evidence) -> dict[str, Any]:
+    """Return the backtest's numbers; no Sharpe ratio where nobody knows among how many trials."""
+    kept = {key: tested.summary[key] for key in BACKTEST}
+    return kept | (dict.fromkeys(_RATIOS) if seen.unreached else {})
+
+
+_RATIOS = ("sharpe", "sharpe_low", "sharpe_high")
+
+
+def _ledger(seen: Evidence) -> dict[str, Any]:
+    """Return the ledger's head and what the number of trials made of the Sharpe ratio."""
+    if seen.unreached:
+        return {"unreached": seen.unreached}
+    counted = {key: getattr(seen, key) for key in ("effective", "dsr", "dsr_raw")}
+    try:
+        return {**ledger.head(home=True), **counted}
+    except UserError as error:  # it was damaged a moment ago
+        return {"unreached": str(error)}
+
+
 _AT_CAP = 0.98
 """Share of the largest size from which on an entry stands at it: a price moves until its fill."""
 
@@ -144,38 +163,6 @@ def sizing(study: Study, tested: pipeline.Backtest) -> dict[str, Any]:
         "capped": int((shares >= _AT_CAP * cap).sum()),
         "too_small": int((tested.reasons["reason"] == "too_small").sum()),
     }
-
-
-def verdict(score: Score, ic_break_even: float, net_return: float | None) -> tuple[str, str]:
-    """Say in one word what the evidence allows, and why.
-
-    ``nothing``: the interval lies at or below 0, or covers 0 although an edge that pays would have
-    been found four times in five, over ten days or more. ``undecided``: all else. Whether an edge
-    may be traded is not decided here.
-
-    Examples
-    --------
-    >>> from research.scores import Score
-    >>> bad = Score(ic=-0.01, low=-0.02, high=-0.001, n_days=40, n_rows=1000, blocks="days")
-    >>> verdict(bad, 0.18, -0.1)[0]
-    'nothing'
-    """
-    said = f"IC {score.ic:.3f} [{score.low:.3f}, {score.high:.3f}]"
-    needed = f"break-even needs {ic_break_even:.3f}"
-    if score.high <= 0:
-        return "nothing", f"{said} lies at or below zero; {needed}"
-    if score.low <= 0:
-        reach = (score.high - score.low) / 2 * _POWER
-        if reach <= ic_break_even and score.n_days >= FEWEST_DAYS:
-            return (
-                "nothing",
-                f"{said} covers zero, and an edge that pays would have shown; {needed}",
-            )
-        return "undecided", f"{said} covers zero, and the sample is too short to tell; {needed}"
-    net = "" if net_return is None else f"; net return {net_return:+.1%} out of sample"
-    if score.high < ic_break_even:
-        return "undecided", f"{said}: an edge, but too faint to pay its costs; {needed}{net}"
-    return "undecided", f"{said}: an edge that may pay its costs; {needed}{net}"
 
 
 _FOUND = ("zero_volume_bars", "duplicates", "revised", "off_grid", "unsorted")

@@ -21,7 +21,7 @@ from research.errors import UserError, nearest
 from research.search import journal
 from research.search import space as space_room
 from research.search.space import SAMPLERS, parse
-from research.store import atomic, cards, trials
+from research.store import atomic, cards, ledger
 from research.study import Study, read
 
 __all__ = ["GOALS", "SAMPLERS", "Search", "parse", "run"]
@@ -168,7 +168,9 @@ def run(
 
     def judge(point: dict[str, Any]) -> float:
         tried = study.with_options(point)
-        return _value(tried, _selected(tried, span), goal)
+        early, whole = _selected(tried, span)
+        with ledger.part_of(whole):
+            return _value(tried, early, goal)
 
     with atomic.only_one(f"search-{path.stem}"):
         for done in journal.go_on(path, ranges, sampler, study.seed, n_trials, judge):
@@ -231,8 +233,11 @@ def _validations(ranges: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _selected(study: Study, span: Span) -> pl.DataFrame:
-    """Return a study's forecasts on the days of selection, purged of outcomes beyond them."""
+def _selected(study: Study, span: Span) -> tuple[pl.DataFrame, str]:
+    """Return a study's forecasts on the days of selection, purged of outcomes beyond them.
+
+    Beside them the fingerprint of all of its forecasts: what the trial is called by.
+    """
     first = pipeline.folds(study)[0].test_start
     if first > span.start:
         raise UserError(
@@ -242,13 +247,14 @@ def _selected(study: Study, span: Span) -> pl.DataFrame:
     made = pipeline.forecasts(study)
     # an outcome that a gap has swallowed was due all the same
     due = pl.col("known_at").fill_null(pl.col("time") + study.labels.horizon)
-    return made.filter(pl.col("time") >= span.start, pl.col("time") < span.cut, due < span.cut)
+    early = made.filter(pl.col("time") >= span.start, pl.col("time") < span.cut, due < span.cut)
+    return early, cards.fingerprint(made)
 
 
 def _value(study: Study, made: pl.DataFrame, goal: str) -> float:
     """Return the goal's value of some forecasts, and count the trial."""
     score = scores.ic(made, horizon=study.labels.horizon, draws=100, seed=study.seed)
-    datasets.count_trial(study, made, score.ic)
+    datasets.count_trial(study, pipeline.bars(study), made, score.ic)
     return score.ic if goal == "ic" else _earned(pipeline.backtest(study, made).summary, goal)
 
 
@@ -265,10 +271,12 @@ def _judged(study: Study, rows: list[journal.Row], goal: str, span: Span) -> Sea
         raise UserError(f"search: no trial could work. The first: {rows[0]['error']}")
     best = max(worked, key=lambda row: row["value"])["settings"]
     winner = study.with_options(best)
-    late = pipeline.forecasts(winner).filter(pl.col("time") >= span.cut)
+    whole = pipeline.forecasts(winner)
+    late = whole.filter(pl.col("time") >= span.cut)
     how: dict[str, Any] = {"draws": winner.evaluation.draws, "seed": winner.seed}
     score = scores.ic(late, horizon=winner.labels.horizon, **how)
-    tested = pipeline.backtest(winner, late).summary
+    with ledger.part_of(cards.fingerprint(whole)):
+        tested = pipeline.backtest(winner, late).summary
     held = {
         "start": str(late["time"].min()),
         "end": str(late["time"].max()),
@@ -277,7 +285,7 @@ def _judged(study: Study, rows: list[journal.Row], goal: str, span: Span) -> Sea
         **{key: tested[key] for key in _SHOWN},
     }
     lineage = datasets.dataset(study).lineage
-    return Search(study.name, goal, table, best, held, trials.count(lineage))
+    return Search(study.name, goal, table, best, held, ledger.count(lineage))
 
 
 def _table(rows: list[journal.Row]) -> pl.DataFrame:

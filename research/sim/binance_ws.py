@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from research.sim.books import Levels
 from research.sim.lines import Line
 from research.sim.prints import Candle, Print
 from research.sim.wire import Frame, number
@@ -26,6 +27,7 @@ INTERVALS = {
     "12h": 720,
     "1d": 1440,
 }
+BOOK = "depth20@100ms"
 PUBLIC = ("bookTicker", "depth", "rpiDepth", "trade")
 STREAMS = 200
 MESSAGES = 10
@@ -170,3 +172,20 @@ def book_ticker(made: Print, symbol: str, bar: int) -> Frame:
         "E": stamp,
     }
     return Frame(HOST, f"{symbol.lower()}@bookTicker", symbol, "book", body, made.time, bar, True)
+
+
+def depth(levels: Levels, symbol: str, *, time: int, bar: int) -> Frame:
+    """Return a frame of the best 20 levels of a book."""
+    stamp = time // 1000
+    sides = {name: [[*map(number, level)] for level in side] for name, side in zip("ba", levels)}
+    body = {
+        "e": "depthUpdate",
+        "E": stamp,
+        "T": stamp,
+        "s": symbol,
+        "U": stamp,
+        "u": stamp,
+        "pu": stamp - 1,
+        **sides,
+    }
+    return Frame(HOST, f"{symbol.lower()}@{BOOK}", symbol, "book", body, time, bar, True)

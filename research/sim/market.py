@@ -12,7 +12,8 @@ import polars as pl
 
 from research import schema
 from research.errors import UserError, nearest
-from research.sim import prints
+from research.sim import books, prints
+from research.sim.books import Levels
 from research.sim.prints import Candle, Print
 
 US = 1_000_000
@@ -87,6 +88,11 @@ class Market:
         except KeyError:
             hint = nearest(symbol, self.symbols)
             raise UserError(f"Simulated exchange: no symbol {symbol!r}.{hint}") from None
+
+    def book(self, symbol: str, price: float, moment: int) -> Levels:
+        """Return the book of `symbol` around `price` at `moment`; it shows a usual bar's volume."""
+        key = f"{self._seed}|{symbol}|{moment}"
+        return books.made(price, self.series(symbol).mean_volume, key)
 
     def number(self, moment: int) -> int:
         """Return the number of the newest played bar closed by `moment`; -1 before the first."""
@@ -200,6 +206,8 @@ class _Series:
         self.candles = _candles(rows)
         self.opens = [candle.open_time for candle in self.candles]
         self.ids = list(accumulate(prints.counts(self.candles), initial=1))
+        traded = [candle.volume for candle in self.candles if candle.volume > 0]
+        self.mean_volume = sum(traded) / len(traded) if traded else 1.0
 
 
 def _candles(rows: pl.DataFrame) -> list[Candle]:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from research.sim import binance_ws, bybit
+from research.sim import binance_rest, binance_ws, bybit
 from research.sim.clock import Clock
 from research.sim.faults import BAR_NUMBERS_BELOW, Fault, Plan
 from research.sim.lines import Line
@@ -105,6 +105,7 @@ class Player:
         for close in self._market.played:
             await self._inside(close)
             self.moment = close
+            self._books(close)
             self._klines(close)
             for line in self._lines.values():
                 if line.host == binance_ws.HOST:
@@ -159,8 +160,22 @@ class Player:
             self._publish(binance_ws.agg_trade(one, symbol, bar))
             self._publish(binance_ws.book_ticker(one, symbol, bar))
             self._publish(bybit.trade(one, symbol, bar))
+            self._book(symbol, one.price, now.moment, bar)
         if now.tick:
             self._klines(now.moment)
+
+    def _books(self, moment: int) -> None:
+        """Publish the books as they stand when the bars close: the next ones open with them."""
+        for _, symbol, channel in self._wanted():
+            if channel == "book" and symbol in self._market.symbols:
+                price = binance_rest.price(self._market, symbol, moment)
+                self._book(symbol, price, moment, self._market.number(moment))
+
+    def _book(self, symbol: str, price: float, moment: int, bar: int) -> None:
+        stream = f"{symbol.lower()}@{binance_ws.BOOK}"
+        if any(stream in line.streams for line in self._lines.values()):
+            levels = self._market.book(symbol, price, moment)
+            self._publish(binance_ws.depth(levels, symbol, time=moment, bar=bar))
 
     def _klines(self, moment: int) -> None:
         """Publish the forming bars, and those that close at `moment`."""
@@ -195,6 +210,7 @@ class Player:
             if "@" in stream:
                 symbol, _, rest = stream.partition("@")
                 channel = "kline" if rest.startswith("kline") else "trade"
+                channel = "book" if rest == binance_ws.BOOK else channel
                 yield stream, symbol.upper(), channel
             elif stream.startswith("kline."):
                 yield stream, stream.split(".")[2], "kline"

@@ -15,12 +15,17 @@ import polars as pl
 
 from research.errors import UserError
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
+PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
 def data_root() -> Path:
     """Return the folder of all stored data: ``data/``, or ``$ALPHABOOK_DATA``."""
-    return Path(os.environ.get("ALPHABOOK_DATA") or _ROOT / "data")
+    return Path(os.environ.get("ALPHABOOK_DATA") or PROJECT / "data")
+
+
+def reports_root() -> Path:
+    """Return the folder of all reports: ``reports/``, or ``$ALPHABOOK_REPORTS``."""
+    return Path(os.environ.get("ALPHABOOK_REPORTS") or PROJECT / "reports")
 
 
 def write_bytes(path: Path, content: bytes) -> bool:

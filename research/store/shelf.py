@@ -137,7 +137,7 @@ def open_shelf(folder: Path) -> Shelf | None:
             _settle(folder)
         card = json.loads((folder / CARD).read_text(encoding="utf8"))
         is_sound = card.pop("seal") == _seal(card)
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         is_sound = False
     if not is_sound:
         raise UserError(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from research.store.cards import digest
 log = logging.getLogger(__name__)
 
 Tables = dict[str, pl.DataFrame]
+_SEEN: ContextVar[list[Path] | None] = ContextVar("seen", default=None)
 
 
 def folder(stage: str, parts: dict[str, Any]) -> Path:
@@ -29,7 +32,32 @@ def folder(stage: str, parts: dict[str, Any]) -> Path:
     return atomic.data_root() / stage / digest(parts)
 
 
-def keep(stage: str, parts: dict[str, Any], build: Callable[[Path], Tables]) -> Tables:
+@contextmanager
+def used() -> Iterator[list[Path]]:
+    """Note the folder of each table that the block asks `keep` for, in their order, each once."""
+    seen: list[Path] = []
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+        for place in seen:  # whoever asked around this block sees them, too
+            _note(place)
+
+
+def _note(place: Path) -> None:
+    seen = _SEEN.get()
+    if seen is not None and place not in seen:
+        seen.append(place)
+
+
+def keep(
+    stage: str,
+    parts: dict[str, Any],
+    build: Callable[[Path], Tables],
+    *,
+    beside: dict[str, Any] | None = None,
+) -> Tables:
     """Return the tables of `stage` made of `parts`, built only if they are not stored yet.
 
     Parameters
@@ -41,6 +69,8 @@ def keep(stage: str, parts: dict[str, Any], build: Callable[[Path], Tables]) -> 
     build : callable
         Takes the stage's folder (for what it must keep besides, such as models) and returns the
         tables by name.
+    beside : dict, optional
+        What the card says besides, which decides nothing. JSON values.
 
     Returns
     -------
@@ -53,6 +83,7 @@ def keep(stage: str, parts: dict[str, Any], build: Callable[[Path], Tables]) -> 
         If a stored file is not what its card says.
     """
     place = folder(stage, parts)
+    _note(place)
     card = place / "card.json"
     if card.exists():
         return _load(place, json.loads(card.read_text()))
@@ -61,7 +92,7 @@ def keep(stage: str, parts: dict[str, Any], build: Callable[[Path], Tables]) -> 
         if card.exists():
             return _load(place, json.loads(card.read_text()))
         log.info("%s: building %s (%s)", stage, place.name, _what_changed(place, parts))
-        return _store(place, {"stage": stage, "parts": parts}, build(place))
+        return _store(place, {"stage": stage, "parts": parts, **(beside or {})}, build(place))
 
 
 def _store(place: Path, card: dict[str, Any], tables: Tables) -> Tables:
@@ -70,7 +101,8 @@ def _store(place: Path, card: dict[str, Any], tables: Tables) -> Tables:
     files = {name: atomic.sha256(place / f"{name}.parquet") for name in tables}
     rows = {name: table.height for name, table in tables.items()}
     atomic.write_json(place / "card.json", {**card, "sha256": files, "rows": rows})
-    return tables
+    # in one piece, as they are read back: the last bit of a sum depends on how it is cut
+    return {name: table.rechunk() for name, table in tables.items()}
 
 
 def _load(place: Path, card: dict[str, Any]) -> Tables:
@@ -83,7 +115,7 @@ def _load(place: Path, card: dict[str, Any]) -> Tables:
                 f"{path} {state} (its card says sha256 {expected[:12]}). Delete the folder "
                 f"{place}, or rebuild with --recompute."
             )
-        tables[name] = pl.read_parquet(path)
+        tables[name] = pl.read_parquet(path).rechunk()
     return tables
 
 

@@ -48,6 +48,9 @@ class Live(Section):
     """Free space, in GB, below which trading halts."""
     snapshot: Count = 60
     """Bars between two snapshots of the desk in the journal."""
+    check_trades: bool = False
+    """Binance: bars are built from aggregate trades too and compared with the klines, which are
+    what is traded; a difference is noted, never repaired."""
     webhook: str | None = None
     """An http(s) address that alerts are posted to."""
 

@@ -250,6 +250,12 @@ class Costs(Section):
     """Absent: Binance, spot where the market is spot, else USD-M futures."""
     tier: Annotated[int, Field(ge=0)] = 0
     role: Literal["taker", "maker"] = "taker"
+    fill: Literal["open", "book"] = "open"
+    """`open`: at the open, worsened by half-spread, slippage and impact. `book`: the mean price of
+    walking the first 20 levels of the book as it stood at the fill. An entry then takes at most
+    what they show (reason `too_thin` where that is next to nothing); what an exit needs beyond
+    them is paid at the last level and its impact; half-spread and slippage are only what a rule
+    expects to pay. A backtest takes books from `books`, paper trading from Binance's feed."""
     half_spread: HalfSpread = 0.0
     """One for all, or by symbol; every symbol must then be named. ``"books"``, for all or for a
     symbol: the median over time of the quotes recorded in `books`."""
@@ -257,7 +263,8 @@ class Costs(Section):
     """Multiples of the half-spread by UTC hour, from 0 to 23; ``"books"``: as `books` have it."""
     books: str | None = None
     """A file, or a folder of files, of one venue's recorded best bids and asks: see
-    `charges.recorded.quotes`. A relative path counts from the project root."""
+    `charges.recorded.quotes`, and `charges.depth.at` for the levels that `fill` walks. A relative
+    path counts from the project root."""
     slippage: Rate = 0.0001
     impact: Annotated[float, Field(ge=0)] = 0.0
     """Square-root impact: daily volatilities paid by an order as large as a day's volume."""

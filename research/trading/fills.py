@@ -1,12 +1,13 @@
-"""What an order comes to: market orders at a price worsened by spread, slippage and impact."""
+"""What an order comes to: market orders at a price worsened by costs, or by walking the book."""
 
 import math
 from typing import Any, NamedTuple
 
 from research.steps import compiled
 from research.trading.account import Fill, trade
-from research.trading.rules.words import ACTIVE, ENTRY, HORIZON, RISK_HALT, Rules
-from research.trading.sizing import quantity
+from research.trading.depth import before_costs, take, through, visible
+from research.trading.rules.words import ACTIVE, ENTRY, HORIZON, RISK_HALT, TOO_THIN, Rules
+from research.trading.sizing import cut, enough, quantity
 
 
 class Bar(NamedTuple):
@@ -31,6 +32,10 @@ class Charge(NamedTuple):
     """Quantities are multiples of it; 0: any."""
     tick: float
     """Prices are multiples of it; 0: any."""
+    levels: Any = None
+    """The book that fills walk, see `depth`; None: they pay what stands above."""
+    taken: Any = None
+    """What fills in this bar took of its bids and its asks; updated in place."""
 
 
 @compiled
@@ -54,6 +59,27 @@ def worsened(
 
 
 @compiled
+def priced(
+    levels: Any,
+    reference: float,
+    direction: int,
+    size: float,
+    notional: float,
+    charge: Charge,
+    rules: Rules,
+) -> float:
+    """Price of a market order of `size` in base currency, by whichever way fills are made.
+
+    `levels` are those of the charge: as an argument of its own, None decides at compile time.
+    """
+    if levels is None:
+        return worsened(reference, direction, notional, charge, rules)
+    if levels[0, 0, 1] > 0.0 and levels[1, 0, 1] > 0.0:
+        return through(levels, charge.taken, reference, direction, size, charge.impact)
+    return worsened(reference, direction, notional, charge, rules)  # closed in the books at the end
+
+
+@compiled
 def close(
     purse: Any,
     lot: Any,
@@ -65,8 +91,9 @@ def close(
     rules: Rules,
 ) -> int:
     """Close what is held at `reference`, write the round trip to `row`, and begin to rest."""
-    direction = -1 if lot.position > 0.0 else 1
-    price = worsened(reference, direction, abs(lot.position) * reference, charge, rules)
+    direction, size = -1 if lot.position > 0.0 else 1, abs(lot.position)
+    price = priced(charge.levels, reference, direction, size, size * reference, charge, rules)
+    take(charge.taken, direction, size)
     lot.rest = time + rules.cooldown
     return trade(purse, lot, row, Fill(-lot.position, reference, price, time, reason), rules.fee)
 
@@ -102,7 +129,7 @@ def fill(
     account that is ruined, or not active any more: halted while the order was on its way.
     """
     target, reason, done = lot.target, lot.order, 0
-    lot.order = -1
+    lot.order, reference = -1, before_costs(charge.levels, reference)
     if lot.position != 0.0:
         done = close(purse, lot, row, reference, time, reason, charge, rules)
     elif purse.state != ACTIVE and not purse.ruined:
@@ -121,12 +148,21 @@ def _open(
     """Open the side that the sign of `wanted.quantity` says.
 
     The size is cut at the price that the whole order would get; the price then counts the impact
-    of what is left of it, at the reference and never of more than was ordered.
+    of what is left of it, at the reference and never of more than was ordered. Of a book no more
+    is taken than it shows.
     """
-    side, reference = 1 if wanted.quantity > 0 else -1, wanted.reference
-    price = worsened(reference, side, lot.notional, charge, rules)
-    size = quantity(purse, lots, lot.notional, reference, price, charge.lot, rules)
+    side, reference, levels = 1 if wanted.quantity > 0 else -1, wanted.reference, charge.levels
+    whole = lot.notional
+    price = priced(levels, reference, side, whole / reference, whole, charge, rules)
+    size = quantity(purse, lots, whole, reference, price, charge.lot, rules)
+    most = visible(levels, charge.taken, side)
+    if size > most:
+        size = enough(purse, lots, cut(most, charge.lot), reference, rules)
+        if size == 0.0:
+            lot.said = TOO_THIN
     if size > 0.0:
-        price = worsened(reference, side, min(size * reference, lot.notional), charge, rules)
+        notional = min(size * reference, whole)
+        price = priced(levels, reference, side, size, notional, charge, rules)
+        take(charge.taken, side, size)
         made = Fill(side * size, reference, price, wanted.time, wanted.reason)
         trade(purse, lot, row, made, rules.fee)

@@ -1,7 +1,7 @@
 """What goes into the desk's loop and what it writes down: bars, journal, trades, the result."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,15 @@ class Bars(NamedTuple):
     """Paid by a fill inside the bar, as a fraction of price."""
     impact: np.ndarray
     """Likewise, ``impact * sqrt(notional)``."""
+    levels: Any = None
+    """Shape (n_events, 2, depth, 2): the book that stood when an order is filled in the bar, see
+    `depth`; zeros: none is known, and nothing is filled. None: fills walk no books."""
+
+
+def part(bars: Bars, rows: Any) -> Bars:
+    """Return some rows of bars, as an index or a slice says."""
+    levels = None if bars.levels is None else bars.levels[rows]
+    return Bars(*(column[rows] for column in bars[:-1]))._replace(levels=levels)
 
 
 class Trades(NamedTuple):

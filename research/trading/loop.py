@@ -3,8 +3,8 @@
 Within one `time`: orders that have arrived are filled, in symbol order; then liquidations, stops
 and takes inside the bars; then marks to the closes and funding; then, at one equity for all,
 the account's limits and decisions in symbol order. A bar without volume fills nothing, neither
-order nor stop. An account whose equity is not above zero at a close is ruined: it leaves what it
-holds and trades no more.
+order nor stop; nor does one whose book is not known, where fills walk books. An account whose
+equity is not above zero at a close is ruined: it leaves what it holds and trades no more.
 """
 
 from typing import Any
@@ -22,6 +22,7 @@ from research.trading.account import (
     new_book,
     new_venue,
 )
+from research.trading.depth import fills, row_of, untouched
 from research.trading.fills import Bar, Charge, close, fill, meet
 from research.trading.glide import glide
 from research.trading.journal import Bars, Journal, Result, Trades, new_journal
@@ -58,11 +59,10 @@ def scan(
     """
     # arrays by their own names: numba counts references whenever one is taken out of a tuple
     times, openings, symbols, opens, highs, lows, closes, volumes = bars[:8]
-    forecasts, bins, sigmas, spreads, impacts = bars[8:]
+    forecasts, bins, sigmas, spreads, impacts, levels = bars[8:]
     reasons, positions, equities, trades, flows = journal
     steps, ticks, purse, lots = venue.lot, venue.tick, book.purse[0], book.lots
-    lanes, n, count, flow = rules.overlap, len(times), 0, 0
-    room = len(trades) - 2 * len(lots)
+    lanes, n, count, flow, room = rules.overlap, len(times), 0, 0, len(trades) - 2 * len(lots)
     look_up(lots, venue)
     while start < n and count <= room and flow < len(flows):
         if len(lots) == 1 and lots[0].order < 0 and purse.state == ACTIVE and not purse.ruined:
@@ -70,14 +70,15 @@ def scan(
             if start == n:
                 break
         time, stop = times[start], end_of(times, start)
+        taken = untouched(levels, len(steps))
         for lane in range(lanes):
             for k in range(start, stop):
                 lot = lots[symbols[k] * lanes + lane]
                 lot.said = -1
                 fund(purse, lot, openings[k], venue)  # of a gap: on what was held through it
-                if lot.order >= 0 and volumes[k] > 0.0 and lot.arrival < time:
+                if lot.order >= 0 and fills(volumes[k], levels, k) and lot.arrival < time:
                     bar = Bar(time, openings[k], opens[k], highs[k], lows[k], closes[k])
-                    charge = Charge(spreads[k], impacts[k], steps[symbols[k]], ticks[symbols[k]])
+                    charge = paid(k, symbols[k], spreads, impacts, steps, ticks, levels, taken)
                     when, price = meet(lot, bar)
                     fund(purse, lot, when, venue)
                     count += fill(purse, lots, lot, trades[count], price, when, charge, rules)
@@ -91,9 +92,9 @@ def scan(
                     fund(purse, lot, time - 1, venue)
                     bar = Bar(time, openings[k], opens[k], highs[k], lows[k], closes[k])
                     reason, price = exit_inside(lot, bar, rules)
-                    if reason >= 0 and volumes[k] > 0.0:
-                        s, row = symbols[k], trades[count]
-                        charge = Charge(spreads[k], impacts[k], steps[s], ticks[s])
+                    if reason >= 0 and fills(volumes[k], levels, k):
+                        row = trades[count]
+                        charge = paid(k, symbols[k], spreads, impacts, steps, ticks, levels, taken)
                         count += leave(purse, lot, row, price, time, reason, charge, rules)
                 lot.mark, lot.seen = closes[k], time
                 fund(purse, lot, time, venue)
@@ -117,6 +118,22 @@ def scan(
             flow += 1
         start, t = stop, t + 1
     return start, t, count, flow
+
+
+@compiled
+def paid(
+    k: int,
+    symbol: int,
+    spreads: np.ndarray,
+    impacts: np.ndarray,
+    steps: np.ndarray,
+    ticks: np.ndarray,
+    levels: Any,
+    taken: Any,
+) -> Charge:
+    """Return what a fill of a symbol in row `k` pays."""
+    shown, gone = row_of(levels, k), row_of(taken, symbol)
+    return Charge(spreads[k], impacts[k], steps[symbol], ticks[symbol], shown, gone)
 
 
 @compiled
@@ -172,6 +189,7 @@ def run(
     sigma: np.ndarray | None = None,
     half_spread: np.ndarray | None = None,
     impact: np.ndarray | None = None,
+    levels: np.ndarray | None = None,
     venue: Venue | None = None,
 ) -> Result:
     """Trade `rules` over stored bars with one account.
@@ -201,6 +219,9 @@ def run(
         Volatility of one bar's simple return, known at the close; not above 0: not known.
     half_spread, impact : np.ndarray, shape (n_events,), optional
         What a fill inside the bar pays (see `fills.worsened`). Absent: nothing.
+    levels : np.ndarray, shape (n_events, 2, depth, 2), optional
+        The book that a fill inside the bar walks, see `depth`, where the rules say so; zeros where
+        none is known.
     venue : Venue, optional
         Steps of quantity and price, and funding. Absent: any step, and none.
 
@@ -211,8 +232,8 @@ def run(
     Raises
     ------
     UserError
-        If columns differ in length, rows are out of order, a symbol is out of range, or capital
-        is not above 0.
+        If columns differ in length, rows are out of order, a symbol is out of range, capital is
+        not above 0, or books are walked and there are none, or the other way round.
 
     Notes
     -----
@@ -238,7 +259,8 @@ def run(
     columns = (time, begun, symbol, open, high, low, close, volume, forecast, bin, *extra)
     dtypes = (np.int64,) * 3 + (np.float64,) * 6 + (np.int64,) + (np.float64,) * 3
     bars = Bars(*(np.ascontiguousarray(c, d) for c, d in zip(columns, dtypes)))
-    n_times, lots = _checked(bars, n_symbols, capital), n_symbols * rules.overlap
+    bars = bars._replace(levels=levels)
+    n_times, lots = _checked(bars, n_symbols, rules, capital), n_symbols * rules.overlap
     book, parts = new_book(n_symbols, float(capital), rules.overlap), []
     journal, asked = new_journal(n, n_times, lots), venue or new_venue(n_symbols)
     start = t = 0
@@ -266,8 +288,10 @@ def _finish(
     while count < n_held:
         k -= 1
         symbol = bars.symbol[k]
-        steps = (float(step[symbol]) for step in (venue.lot, venue.tick))
-        charge = Charge(float(bars.half_spread[k]), float(bars.impact[k]), *steps)
+        steps = (float(venue.lot[symbol]), float(venue.tick[symbol]))
+        levels = None if bars.levels is None else bars.levels[k]
+        gone = None if levels is None else np.zeros(2)
+        charge = Charge(float(bars.half_spread[k]), float(bars.impact[k]), *steps, levels, gone)
         for i in range(symbol * rules.overlap, (symbol + 1) * rules.overlap):
             lot = book.lots[i]
             if lot.position != 0.0:
@@ -280,9 +304,12 @@ def _finish(
     return journal.trades[:count], journal.flows[: min(n_held, 1)]
 
 
-def _checked(bars: Bars, n_symbols: int, capital: float) -> int:
+def _checked(bars: Bars, n_symbols: int, rules: Rules, capital: float) -> int:
     """Return the number of distinct times, or say what is wrong with the rows."""
-    lengths = {name: len(column) for name, column in zip(Bars._fields, bars)}
+    if rules.walks != (bars.levels is not None):
+        found = "none" if bars.levels is None else "some"
+        raise UserError(f"backtest: rules.walks is {rules.walks}, but of books there are {found}.")
+    lengths = {name: len(c) for name, c in zip(Bars._fields, bars) if c is not None}
     if len(set(lengths.values())) != 1:
         raise UserError(f"backtest: columns must be of one length, found {lengths}.")
     if not 0 < capital < np.inf:

@@ -99,6 +99,13 @@ def quantity(
 
 
 @compiled
+def enough(purse: Any, lots: Any, size: float, reference: float, rules: Rules) -> float:
+    """Return a quantity that was cut again, or 0 where it is less than the smallest order."""
+    least = max(rules.min_notional, DUST * equity(purse, lots))
+    return size if size * reference >= least else 0.0
+
+
+@compiled
 def cut(quantity: float, step: float) -> float:
     """Cut a quantity to a multiple of `step`; a millionth of a step is forgiven.
 

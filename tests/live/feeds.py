@@ -85,6 +85,7 @@ class Played:
 
     def __init__(self):
         self.moments, self.notes, self.health, self.log = [], [], [], []
+        self.checks = {}
 
     def note(self, kind, body):
         self.notes.append((kind, body))
@@ -120,7 +121,7 @@ async def play(
                 await clock.ack(moment.time)
                 if moment.time >= end:
                     break
-            played.health = source.health()
+            played.health, played.checks = source.health(), source.checks()
         finally:
             await source.close()
             await clock.close()

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections import Counter
+from itertools import pairwise
 
+import orjson
 import polars as pl
 import pytest
 
@@ -216,11 +218,118 @@ async def test_a_bar_from_the_future_is_refused():
 
 
 async def test_klines_are_checked_against_their_trades():
-    played = await play(BARS, prints=True, faults=[Fault("drop", at=4, target="*@aggTrade")])
+    played = await play(BARS, prints=True)
     assert plain(played.moments) == wanted()
-    assert len(played.health) == 7 and not played.count("mismatch")
+    assert len(played.health) == 7 and not played.notes
+    assert played.checks == {"compared": whole_bars(played), "disagree": 0, "missing": 0}
+    assert whole_bars(played) >= 24
+    with_none = await play(BARS, until=START + 2 * MINUTE)
+    assert with_none.checks == {}
+
+
+def whole_bars(played):
+    """Count the bars that can be compared: their first trade and one of the next bar were sent."""
+    count = 0
+    for symbol in SYMBOLS:
+        name = f"{symbol.lower()}@aggTrade"
+        first = next(e["time"] for e in played.log if e.get("stream") == name)
+        opened = [m.time - MINUTE for m in played.moments[:-1]]
+        count += sum(at > first for at in opened)
+    return count
+
+
+def sent_ids(played, stream):
+    """Return the ids of the aggregate trades that went out on a stream."""
+    frames = [e for e in played.log if e["kind"] == "frame" and e["stream"] == stream]
+    return [orjson.loads(frame["text"])["data"]["a"] for frame in frames if frame["text"]]
+
+
+async def test_a_dropped_print_is_named_and_asked_for():
+    one = Fault("drop", at=4, target="btcusdt@aggTrade", times=1)
+    played = await play(BARS, prints=True, faults=[one])
+    assert plain(played.moments) == wanted()
+    ((kind, body),) = played.notes
+    assert (kind, body["symbol"], body["filled"]) == ("trades_missing", "BTCUSDT", True)
+    assert body["time"] // MINUTE == START // MINUTE + 4
+    lost = [b - 1 for a, b in pairwise(sent_ids(played, "btcusdt@aggTrade")) if b - a > 1]
+    assert lost == [body["first"]] == [body["last"]]
     asked = [e["path"] for e in played.log if e["kind"] == "request" and "aggTrades" in e["path"]]
-    assert asked and all("fromId" in path for path in asked)
+    assert [f"fromId={lost[0]}" in path for path in asked] == [True]
+    assert played.checks["missing"] == 1 and played.checks["disagree"] == 0
+
+
+async def test_prints_that_nobody_has_leave_their_bars_unchecked():
+    faults = [Fault("drop", at=4, target="btcusdt@aggTrade", times=1)]
+    faults += [Fault("status", prob=1.0, target="/fapi/v1/aggTrades", args={"status": 500})]
+    played = await play(BARS, prints=True, faults=faults)
+    assert plain(played.moments) == wanted()
+    ((kind, body),) = played.notes
+    assert (kind, body["filled"]) == ("trades_missing", False)
+    compared = whole_bars(played) - 2  # it may have been the bar's first, or the last of the other
+    assert played.checks == {"compared": compared, "disagree": 0, "missing": 1}
+
+
+async def test_a_kline_that_is_not_its_trades_is_told_and_traded():
+    """The venue's bar is what is acted on; what its trades say stands beside it."""
+    wrong = Fault("spike", at=4, target="btcusdt@kline_1m", args={"factor": 1.001})
+    played = await play(BARS, prints=True, faults=[wrong])
+    told = [body for kind, body in played.notes if kind == "trades_disagree"]
+    assert [(b["symbol"], b["time"], b["fields"]) for b in told] == [
+        ("BTCUSDT", START + 5 * MINUTE, ["open", "high", "low", "close"])
+    ]
+    bar = next(b for m in played.moments for b in m.bars if m.time == told[0]["time"]
+               and b.symbol == "BTCUSDT")  # fmt: skip
+    assert bar._asdict() == told[0]["kline"] and bar.close != told[0]["trades"]["close"]
+    assert played.checks["disagree"] == 1
+
+
+def books_sent(played, symbol):
+    """Return (time, bids, asks) of each book that went out, in numbers."""
+    name = f"{symbol.lower()}@depth20@100ms"
+    frames = [e for e in played.log if e.get("stream") == name and e.get("text")]
+    told = [orjson.loads(frame["text"])["data"] for frame in frames]
+    return [
+        (t["T"] * 1000, *(tuple((float(p), float(q)) for p, q in t[side]) for side in "ba"))
+        for t in told
+    ]
+
+
+@pytest.mark.parametrize("delay", [0, 2_000_000, 37_500_000])
+async def test_each_bar_has_the_book_that_its_fills_met(delay):
+    played = await play(BARS, book_delay=delay)
+    assert plain(played.moments) == wanted() and not played.count("rejected")
+    found = 0
+    for symbol in SYMBOLS:
+        sent = books_sent(played, symbol)
+        for moment in played.moments:
+            filled = moment.time - MINUTE + delay
+            known = [book for book in sent if filled - MINUTE <= book[0] <= filled]
+            newest = max(known, key=lambda book: book[0]) if known else None
+            assert moment.levels.get(symbol) == newest
+            found += newest is not None
+    assert found >= (len(played.moments) - 2) * len(SYMBOLS)
+
+
+async def test_a_book_that_is_not_shown_any_more_is_in_force_for_a_minute():
+    gone = Fault("silent", at=4, target="btcusdt@depth20@100ms", args={"bars": 4})
+    played = await play(BARS, book_delay=0, faults=[gone])
+    assert plain(played.moments) == wanted()
+    without = [m.time for m in played.moments[3:] if "BTCUSDT" not in m.levels]
+    # the one in force as the fourth bar opened is a minute old when the fifth does, no more later
+    assert without == [START + n * MINUTE for n in (7, 8, 9)]
+    assert all("ETHUSDT" in m.levels for m in played.moments[3:])
+
+
+def test_only_binance_has_trades_that_can_be_counted():
+    for venue in ("bybit", "replay"):
+        with pytest.raises(UserError, match=r"live\.check_trades: is for Binance"):
+            feed.open(
+                venue, Network(), WallClock(), ["A"], MINUTE, note=print, prints=True, bars=BARS
+            )
+        with pytest.raises(UserError, match=r"costs\.fill: 'book' needs a feed of books"):
+            feed.open(
+                venue, Network(), WallClock(), ["A"], MINUTE, note=print, book_delay=0, bars=BARS
+            )
 
 
 async def test_an_outage_is_made_up_in_order():

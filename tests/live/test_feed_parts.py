@@ -16,16 +16,17 @@ from research.live.feed.bybit import Bybit
 from research.live.feed.checking import PrintCheck
 from research.live.feed.limits import Limits, Pauses
 from research.live.feed.prints import add, differences
-from research.live.feed.records import Bad, Print, Reply, Seen, Unfit
+from research.live.feed.records import Bad, Depth, Print, Reply, Seen, Unfit
 from research.live.feed.rest import Unanswered
+from research.live.feed.shown import Shown
 from research.live.feed.skew import Skew
 from research.live.feed.stream import Stream
-from research.live.moments import Bar
+from research.live.moments import Bar, Levels
 from research.sim import prints as sim_prints
 from research.sim.prints import Candle
 
 MINUTE, SECOND = 60_000_000, 1_000_000
-BINANCE, BYBIT = Binance(["BTCUSDT"], MINUTE, prints=True), Bybit(["BTCUSDT"], MINUTE)
+BINANCE, BYBIT = Binance(["BTCUSDT"], MINUTE, prints=True, books=True), Bybit(["BTCUSDT"], MINUTE)
 BAD = [
     "NaN",
     "inf",
@@ -132,11 +133,76 @@ def test_a_missing_key_is_named(key):
     assert read(BINANCE, message).reason == f"'{key}' is missing"
 
 
+def depth(**more):
+    data = {
+        "e": "depthUpdate", "E": 1571889248277, "T": 1571889248276, "s": "BTCUSDT", "U": 390497796,
+        "u": 390497878, "pu": 390497794, "b": [["7403.89", "0.002"], ["7403.80", "3.906"]],
+        "a": [["7405.96", "3.340"], ["7406.63", "4.525"]],
+    }  # fmt: skip
+    return {"stream": "btcusdt@depth20@100ms", "data": data | more}
+
+
+def test_a_book_is_its_levels_at_the_time_of_the_match():
+    seen = read(BINANCE, depth())
+    assert seen == Depth(
+        "btcusdt@depth20@100ms",
+        "BTCUSDT",
+        Levels(
+            1571889248276000,
+            ((7403.89, 0.002), (7403.80, 3.906)),
+            ((7405.96, 3.34), (7406.63, 4.525)),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"s": "ETHUSDT"}, "symbol 'ETHUSDT'"),
+        ({"b": []}, "bids is no list"),
+        ({"a": "x"}, "asks is no list"),
+        ({"a": [["1"]]}, "no pair"),
+        ({"a": ["12"]}, "no pair"),
+        ({"a": [["NaN", "1"]]}, "price is 'NaN'"),
+        ({"b": [["7403", "0"]]}, "not above zero"),
+        ({"b": [["-1", "1"]]}, "not above zero"),
+        ({"b": [["7403", "1"], ["7404", "1"]]}, "bids are out of order"),
+        ({"a": [["7406", "1"], ["7406", "1"]]}, "asks are out of order"),
+        ({"a": [["7403.89", "1"]]}, "crossed"),
+        ({"T": -1}, "time is -1"),
+    ],
+)
+def test_a_book_that_cannot_be_is_refused(more, why):
+    assert why in read(BINANCE, depth(**more)).reason
+
+
+def test_books_have_their_own_route():
+    market, public = BINANCE.routes()
+    assert market.streams == ("btcusdt@kline_1m", "btcusdt@aggTrade")
+    assert public.url == "wss://fstream.binance.com/public/stream?streams=btcusdt@depth20@100ms"
+
+
+def test_a_book_is_in_force_until_a_newer_one_and_for_a_minute():
+    def at(second):
+        return Levels(second * SECOND, ((9.0, 1.0),), ((10.0, 1.0),))
+
+    shown = Shown(MINUTE, 2 * SECOND)
+    for second in (1, 5, 61, 62, 63, 0):  # the last one is late
+        shown.take("A", at(second))
+    assert [shown.at("A", k * MINUTE).time // SECOND for k in (0, 1)] == [1, 62]
+    assert shown.at("A", 2 * MINUTE).time // SECOND == 63  # 59 s old
+    assert shown.at("A", 3 * MINUTE) is None and shown.at("B", 0) is None
+    assert shown.settled("A", MINUTE) and not shown.settled("A", 2 * MINUTE)
+    for second in range(100, 100 + 60 * 500, 60):
+        shown.take("A", at(second))
+    assert shown.at("A", 2 * MINUTE) is None  # long forgotten
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_message_breaks_a_reader(data):
     """Whatever arrives is an event: mutated messages, wrong shapes, random bytes."""
-    text = data.draw(st.sampled_from([orjson.dumps(kline()), orjson.dumps(topic())]))
+    text = data.draw(st.sampled_from([orjson.dumps(m) for m in (kline(), topic(), depth())]))
     kind = data.draw(st.integers(0, 3))
     if kind == 0:
         text = data.draw(st.binary(max_size=200))
@@ -152,7 +218,7 @@ def test_no_message_breaks_a_reader(data):
         text = orjson.dumps(data.draw(st.recursive(st.none() | st.text(), st.lists)))
     for venue in (BINANCE, BYBIT):
         for event in venue.read(text):
-            assert isinstance(event, (Seen, Print, Bad, Reply))
+            assert isinstance(event, (Seen, Print, Depth, Bad, Reply))
 
 
 @pytest.mark.parametrize(
@@ -386,7 +452,7 @@ async def checked(made, bars, host):
 
 async def test_klines_that_are_their_trades_pass():
     check, notes = await checked(trades(), klines(), FakeHost())
-    assert check.checked == 2 and not notes
+    assert check.counts == {"compared": 2, "disagree": 0, "missing": 0} and not notes
 
 
 async def test_a_kline_that_is_not_its_trades_is_noted():
@@ -394,7 +460,11 @@ async def test_a_kline_that_is_not_its_trades_is_noted():
     bars[1] = bars[1]._replace(high=99.0, volume=51.0)
     _, notes = await checked(trades(), bars, FakeHost())
     ((kind, body),) = notes
-    assert (kind, body["time"], body["fields"]) == ("mismatch", 2 * MINUTE, ["high", "volume"])
+    assert (kind, body["time"], body["fields"]) == (
+        "trades_disagree",
+        2 * MINUTE,
+        ["high", "volume"],
+    )
 
 
 async def test_a_hole_in_the_ids_is_filled_by_rest():
@@ -402,14 +472,44 @@ async def test_a_hole_in_the_ids_is_filled_by_rest():
     host = FakeHost()
     check, notes = await checked(made[:20] + made[25:], klines(), host)
     assert host.asked == [made[20].id, made[23].id]
-    assert check.checked == 2 and not notes
+    assert check.counts == {"compared": 2, "disagree": 0, "missing": 5}
+    assert [kind for kind, _ in notes] == ["trades_missing"]
+
+
+async def test_each_hole_is_told_also_one_that_came_while_another_was_filled():
+    made = trades()
+    kept = [t for k, t in enumerate(made) if k not in (20, 21, 24)]
+    notes = []
+    check = PrintCheck(BINANCE, FakeHost(), MINUTE, lambda *note: notes.append(note))
+    for trade in kept:  # at once: the second hole comes before REST has answered for the first
+        check.trade(trade)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await check.close()
+    told = [(body["first"], body["last"], body["filled"]) for _, body in notes]
+    assert told == [(made[20].id, made[21].id, True), (made[24].id, made[24].id, True)]
+
+
+async def test_a_bar_without_a_trade_is_compared_too():
+    made = [t for t in trades() if not 1 <= t.time // MINUTE <= 1]
+    renumbered = [t._replace(id=k) for k, t in enumerate(made)]
+    bars = klines()
+    flat = bars[0].close
+    bars[1] = Bar("BTCUSDT", MINUTE, flat, flat, flat, flat, 0.0, 0.0, 0, 0.0, 0.0)
+    first = Print("x", "BTCUSDT", -1, -MINUTE, 1.0, 1.0, 1, False)
+    check, notes = await checked([first, *renumbered], bars, FakeHost())
+    assert check.counts["compared"] == 3 and not notes
+    bars[1] = klines()[1]
+    check, notes = await checked([first, *renumbered], bars, FakeHost())
+    assert [body["time"] for _, body in notes] == [2 * MINUTE]
 
 
 async def test_a_hole_that_cannot_be_filled_is_not_checked():
     made = trades()
     place = next(i for i, t in enumerate(made) if t.time > 1.5 * MINUTE)
     check, notes = await checked(made[:place] + made[place + 2 :], klines(), FakeHost(fails=1))
-    assert check.checked == 1 and not notes
+    assert check.counts["compared"] == 1
+    assert [(kind, body["filled"]) for kind, body in notes] == [("trades_missing", False)]
 
 
 def test_rounded_sums_are_no_difference():

@@ -71,6 +71,15 @@ def test_facts_that_cannot_be_read_are_a_mistake(run, content):
         folders.facts(run)
 
 
+def test_a_time_that_was_asked_for_is_remembered(run):
+    assert folders.remaining(run, 1_000, None) is None
+    assert folders.remaining(run, 1_000, 500) == 500
+    assert folders.remaining(run, 1_200, None) == 300
+    assert folders.remaining(run, 1_500, None) is None  # traded: what comes now has no bound
+    assert folders.remaining(run, 1_500, 100) == 100
+    assert folders.facts(run) == {"run": run.name, "created": NOW, "mode": "paper", "until": 1_600}
+
+
 # -- who runs it --------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -102,6 +103,19 @@ def test_a_line_for_each_hour_of_the_market(said, terminal):
     lines = terminal.getvalue().splitlines()
     assert len(lines) == 3
     assert "bars=120 trades=60 equity=10070.5 left=2:00:00 ready_in=0:00:00" in lines[1]
+
+
+def test_between_two_hours_a_run_says_each_minute_that_it_goes_on(said, terminal, monkeypatch):
+    clock = [time.monotonic()]
+    monkeypatch.setattr(log.time, "monotonic", lambda: clock[0])
+    said.bar(START + MINUTE, equity=1.0, trades=0)
+    terminal.truncate(0)
+    for n in range(2, 8):  # a bar every 20 s
+        clock[0] += 20
+        said.bar(START + n * MINUTE, equity=1.0, trades=0)
+    lines = terminal.getvalue().replace("\0", "").splitlines()
+    assert [line.split()[1] for line in lines] == ["going", "going"]
+    assert "bars=7" in lines[1]
 
 
 def test_without_an_end_no_time_is_left(said, terminal):

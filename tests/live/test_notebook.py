@@ -170,7 +170,7 @@ def test_interrupting_the_cell_never_stops_trading(store):
     assert not run.running and run.events()["kind"][-1] == "stop"
     assert live.stop(run) is run
     found = live.parity(run)
-    assert found.unexplained == 0 and found.bars == run.decisions().height
+    assert found.unexplained == 0 and found.decisions == run.decisions().height
 
 
 CELLS = [

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ import pytest
 
 from research import pipeline, read_study, sim, tape
 from research.errors import UserError
-from research.live import folders, journal, prepare, proof, replay, session
+from research.live import folders, journal, prepare, proof, replay, session, state, status
 from research.live.rows import at, micros
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,9 +49,9 @@ def two_hours(data):
 
 def test_a_run_is_what_the_notebooks_would_have_done(two_hours):
     found = proof.check(folders.find(two_hours["run"]))
-    assert (found.bars, found.decisions) == (240, 240)
+    assert (found.bars, found.decisions) == (120, 240)
     assert found.differences.is_empty() and found.unexplained == 0
-    assert two_hours["bars"] == 120 and two_hours["trades"] > 3
+    assert (two_hours["bars"], two_hours["decisions"]) == (120, 240) and two_hours["trades"] > 3
 
 
 def test_the_backtest_of_the_same_data_has_the_same_trades(two_hours):
@@ -109,6 +110,75 @@ def test_stopped_and_continued_is_undisturbed(two_hours):
     whole, parts = (folders.find(run["run"]) for run in (two_hours, first))
     assert journal.decisions(whole) == journal.decisions(parts)
     assert proof.check(parts).differences.is_empty()
+
+
+@pytest.fixture(scope="module")
+def walked(data):
+    """Half an hour in which fills walk the book, and bars are checked against their trades."""
+    more = {"costs.fill": "book", "costs.latency": "2 s", "live.check_trades": True}
+    return session.run("demo", {**SMALL, **more}, span="30m", speed=0)
+
+
+def mean_price(side, quantity):
+    """The price of a quantity by hand: level after level, in decimals."""
+    left, paid = Decimal(repr(quantity)), Decimal(0)
+    for price, size in side:
+        part = min(left, Decimal(repr(size)))
+        paid, left = paid + part * Decimal(repr(price)), left - part
+    assert not left
+    return float(paid / Decimal(repr(quantity)))
+
+
+def test_fills_walk_the_book_that_was_recorded_and_parity_replays_it(walked):
+    folder = folders.find(walked["run"])
+    found = proof.check(folder)
+    assert found.differences.is_empty() and found.decisions == 60
+    assert (found.trades_disagree, found.trades_missing) == (0, 0)
+    assert "against their trades: 0 disagree" in found.text()
+    moments = [e.body for e in journal.read(folder, kinds=("moment",))]
+    rows = {(r["symbol"], r["open_time"]): r for m in moments for r in m["rows"]}
+    assert sum("levels" in row for row in rows.values()) >= 54
+    trades = [trade for m in moments for trade in m["trades"]]
+    assert len(trades) >= 2
+    for trade in trades:
+        up = trade["side"] > 0
+        for when, price, buys in (
+            (trade["entry_time"], trade["entry_price"], up),
+            (trade["exit_time"], trade["exit_price"], not up),
+        ):
+            row = rows[trade["symbol"], when - 2_000_000]
+            assert row["open_time"] - 60_000_000 < row["levels"]["time"] <= when
+            if trade["entry_reason"] == "entry":
+                side = row["levels"]["asks" if buys else "bids"]
+                assert price == pytest.approx(mean_price(side, trade["quantity"]), rel=1e-12)
+
+
+def test_a_run_that_walked_books_is_rebuilt_from_its_journal(walked):
+    known = state.fold(journal.read(folders.find(walked["run"])))
+    assert known.desk.equity == walked["equity"] and known.desk.rules.walks
+
+
+def test_bars_checked_against_their_trades_are_counted(walked):
+    assert walked["trades_compared"] >= 54
+    assert (walked["trades_disagree"], walked["trades_missing"]) == (0, 0)
+    said = status.status(folders.find(walked["run"])).text()
+    assert f"{walked['trades_compared']} compared with their trades, 0 disagree" in said
+
+
+def test_another_book_than_the_recorded_one_is_not_explained(walked, monkeypatch):
+    folder = folders.find(walked["run"])
+    events = journal.read(folder)
+    trade = next(t for e in events if e.kind == "moment" for t in e.body["trades"])
+    row = next(
+        row
+        for e in events
+        if e.kind == "moment"
+        for row in e.body["rows"]
+        if (row["symbol"], row["open_time"]) == (trade["symbol"], trade["entry_time"] - 2_000_000)
+    )
+    row["levels"]["asks" if trade["side"] > 0 else "bids"][0][0] *= 1 + 1e-9 * -trade["side"]
+    monkeypatch.setattr(proof.journal, "read", lambda _: events)
+    assert {"equity", "trade"} <= set(proof.check(folder).differences["what"])
 
 
 def command(*words, **more):
@@ -258,7 +328,7 @@ def test_what_the_venue_took_back_is_accounted_for(data, tmp_path):
     folder = folders.find(done["run"])
     kinds = [e.body["kind"] for e in journal.read(folder) if e.kind == "note"]
     found = proof.check(folder)
-    assert (kinds, found.bars) == (["revision", "gap"], 119)
+    assert (kinds, found.bars, found.decisions) == (["revision", "gap"], 60, 119)
     assert found.unexplained == 0
     assert set(found.differences["cause"]) == {"revision"}
     first = found.differences.row(0, named=True)

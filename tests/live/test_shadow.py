@@ -11,8 +11,9 @@ from scipy.stats import binom
 
 from research import study
 from research.campaigns.paper.contests import ALPHA, MINUTE, held, market, rules, stuck
-from research.live.shadow import ENOUGH, STAKES, Contest, Look, Rules
+from research.live.shadow import ENOUGH, Contest, Look, Rules
 from research.models import gates
+from research.scores.evidence import STAKES
 
 
 def promoted(count, kind, *, bets, seed, rule="evidence", **more):

@@ -27,13 +27,16 @@ def test_a_run_that_ended_in_order_is_well(place):
     beat(place, stopped=True)
     found = status(place)
     assert (found.condition, found.well, found.problems) == ("ended", True, [])
-    assert (found.bars, found.trades, found.equity) == (2, 1, 10_100.0)
+    assert (found.bars, found.decisions, found.trades, found.equity) == (2, 4, 1, 10_100.0)
     assert found.change == pytest.approx(0.01) and found.model == "ridge-1"
     assert found.positions == {"AUSDT": 0.0, "BUSDT": -2.0}
     assert not found.running and found.since == pytest.approx(folders_seen(place), abs=1)
     text = found.text()
     assert "not running since 20" in text and "+1.000%" in text and "BUSDT -2" in text
     assert "AUSDT" not in text.split("holds")[1].split("\n")[0]
+    took = found.latency["measured"] / 1e6
+    assert found.latency["assumed"] == 0
+    assert f"95% of decisions took {took:.3g} s at most, fills assume 0 s" in text
 
 
 def folders_seen(place):

@@ -75,6 +75,24 @@ def test_a_fold_alone_is_the_walk_s_and_so_are_its_forecasts(toy, data, tmp_path
         alone = pl.concat(rows)
         same = batch.join(alone.select("symbol", "time"), on=["symbol", "time"], how="semi")
         assert_frame_equal(alone, same, check_exact=True)
+        shown = test["time"].unique().sort().gather_every(25)
+        for time in shown:
+            assert_said(found, test.filter(time=time), batch)
+
+
+def assert_said(found, rows, batch):
+    """A few rows as arrays are told what the table is, bit for bit, and None where it is silent."""
+    names = [name for name in rows.columns if name not in ("symbol", "time", "sigma")]
+    values = rows.select(pl.col(*names, "sigma").fill_null(np.nan)).to_numpy()
+    said = models.forecast_rows(
+        found, rows["symbol"].to_list(), names, values[:, :-1], values[:, -1]
+    )
+    want = rows.select("symbol", "time").join(batch, on=["symbol", "time"], how="left")
+    assert said.model == want["model"].to_list()
+    told = [name for name in batch.columns if name not in ("symbol", "time", "sigma", "model")]
+    assert list(said.columns) == told
+    for name in told:
+        assert said.columns[name].tobytes() == want[name].fill_null(np.nan).to_numpy().tobytes()
 
 
 @pytest.mark.parametrize("more", [{"continue_rounds": 3}, {"gate": "s1"}, {"gate": "ic"}])
@@ -117,8 +135,11 @@ def test_rows_that_cannot_be_forecast_are_left_out(toy, data):
     assert models.forecast_table(found, rows[::-1])["symbol"].to_list() == ["B", "A"]
     none = models.forecast_table(found, rows.clear())
     assert none.schema == models.forecast_table(found, rows).schema
+    assert_said(found, holes, models.forecast_table(found, holes))
     with pytest.raises(UserError, match="'b' is missing"):
         models.forecast_table(found, rows.drop("b"))
+    with pytest.raises(UserError, match="'b' is missing"):
+        assert_said(found, rows.drop("b"), models.forecast_table(found, rows))
 
 
 def test_too_little_to_learn_from_is_one_line(toy, data):

@@ -130,6 +130,31 @@ async def test_each_stream_has_its_route(playing, bars, frames):
         assert await frames(private) == []
 
 
+async def test_books_stand_around_the_price_at_each_trade_and_each_close(playing, bars, frames):
+    async with playing(bars) as client:
+        name = "aaausdt@depth20@100ms"
+        silent = await client.stream(name)  # on the route of klines: acknowledged, never sent
+        ws = await client.stream(name, "aaausdt@bookTicker", route="public/stream")
+        await client.run(3)
+        made = await frames(ws)
+        assert await frames(silent) == []
+        books = [f["data"] for f in made if f["stream"] == name]
+        tickers = [f["data"] for f in made if f["stream"] != name]
+        touch = {ticker["T"]: ticker for ticker in tickers}
+        start = client.exchange.market.start // 1000
+        assert {start + k * 60_000 for k in (1, 2, 3)} <= {b["T"] for b in books}
+        closes = [book for book in books if book["T"] % 60_000 == 0]
+        assert len(books) == len(tickers) + len(closes) and all(b["s"] == "AAAUSDT" for b in books)
+        for book in books:
+            bids, asks = ([(float(p), float(q)) for p, q in book[side]] for side in "ba")
+            assert len(bids) == len(asks) == 20 and min(q for _, q in bids + asks) > 0
+            assert bids == sorted(bids, reverse=True) and asks == sorted(asks)
+            assert bids[0][0] < asks[0][0]
+            if book["T"] in touch:
+                best = touch[book["T"]]
+                assert (bids[0][0], asks[0][0]) == (float(best["b"]), float(best["a"]))
+
+
 async def test_too_many_streams_or_messages_end_a_connection(playing, bars):
     async with playing(bars) as client:
         ws = await client.stream(*[f"s{k}@kline_1m" for k in range(201)])

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from research.errors import UserError
-from research.store import atomic, cards, tables, trials
+from research.store import atomic, cards, tables
 
 
 @pytest.fixture(autouse=True)
@@ -146,16 +146,12 @@ def test_tables_are_equal_by_content_alone():
         assert cards.fingerprint(changed) != cards.fingerprint(table)
 
 
-# -- trials -----------------------------------------------------------------------------------
-
-
-def test_trials_count_distinct_configurations_on_a_lineage():
-    assert trials.record({"seed": 1, "name": "a"}, lineage="x", ic=0.1) == 1
-    assert trials.record({"seed": 1, "name": "b"}, lineage="x", ic=0.1) == 1
-    assert trials.record({"seed": 2, "name": "a"}, lineage="x", ic=0.1) == 2
-    assert trials.record({"seed": 3, "name": "a"}, lineage="y", ic=0.1) == 1
-    lines = (atomic.data_root() / "trials.jsonl").read_text().splitlines()
-    assert [json.loads(line)["lineage"] for line in lines] == ["x", "x", "x", "y"]
+def test_a_card_says_besides_what_it_is_told():
+    made = {"table": pl.DataFrame({"a": [1]})}
+    tables.keep("stage", {"of": 1}, lambda _: made, beside={"seen": {"rows": 3}})
+    tables.keep("stage", {"of": 1}, lambda _: pytest.fail("built again"), beside={"seen": 4})
+    card = json.loads((tables.folder("stage", {"of": 1}) / "card.json").read_text())
+    assert card["seen"] == {"rows": 3}
 
 
 def test_code_follows_an_edit_within_one_process(tmp_path, monkeypatch):

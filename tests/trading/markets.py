@@ -49,6 +49,19 @@ def random_charges(seed, arrays):
     }
 
 
+def random_books(seed, arrays, depth=6):
+    """The book of each bar, around its open, thin and deep; of some bars none, or half of one."""
+    rng, n = np.random.default_rng(seed), len(arrays[0])
+    steps = rng.uniform(1e-5, 1e-3, (n, 2, depth)).cumsum(2) * [[-1.0], [1.0]]
+    away = rng.normal(0, 5e-4, n)
+    prices = arrays[2][:, None, None] * (1 + away[:, None, None] + steps)
+    sizes = rng.exponential(1.0, (n, 2, depth)) * rng.choice([0.02, 1.0, 30.0], n)[:, None, None]
+    sizes[np.arange(depth) >= rng.integers(1, depth + 1, n)[:, None, None].repeat(2, 1)] = 0.0
+    sizes[rng.random(n) < 0.05] = 0.0
+    sizes[rng.random(n) < 0.03, 1] = 0.0
+    return np.stack([prices, sizes], axis=-1)
+
+
 def every_eight_hours(rate, end, n_symbols=1):
     """Funding at 00, 08 and 16 UTC at one rate, as a venue's schedule."""
     moment = np.arange(1, end // EIGHT_HOURS + 1) * EIGHT_HOURS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from research.errors import UserError
 from research.trading import loop
 from research.trading.account import command, degrade, new_book, new_venue, resume
-from research.trading.journal import Bars, new_journal
+from research.trading.journal import new_journal, part
 from research.trading.rules import (
     REASONS,
     quantile,
@@ -215,7 +215,7 @@ class Desk:
 
     def step(self, time):
         rows = np.flatnonzero(self.bars.time == time)
-        moment = Bars(*(column[rows] for column in self.bars))
+        moment = part(self.bars, rows)
         journal = new_journal(len(rows), 1, len(self.book.lots))
         _, _, count, _ = loop.scan(self.book, moment, self.rules, self.venue, journal, 0, 0)
         self.trades += [row.copy() for row in journal.trades[:count]]

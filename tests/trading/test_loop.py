@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from research.errors import UserError
 from research.trading import loop
 from research.trading.account import TRADE, new_book
-from research.trading.journal import Bars, Trades, new_journal
+from research.trading.journal import Trades, new_journal, part
 from research.trading.rules import REASONS, quantile, threshold, with_costs, with_exits
 
 from . import twin
@@ -291,7 +291,7 @@ def test_the_slow_twin_agrees(seed):
 
 def test_the_random_markets_reach_every_reason():
     seen = {w for seed in range(60) for w in words(play(seed)[0])}
-    assert seen >= set(REASONS)
+    assert seen == set(REASONS) - {"too_thin"}  # without books nothing is: see test_depth
 
 
 @settings(max_examples=100, deadline=None)
@@ -315,7 +315,7 @@ def test_the_books_close(seed):
 
 def advance(book, bars, rules, venue, rows):
     """Hand the desk one moment; returns its journal and the number of trades."""
-    moment = Bars(*(column[rows] for column in bars))
+    moment = part(bars, rows)
     journal = new_journal(len(moment.time), 1, len(book.lots))
     _, _, count, _ = loop.scan(book, moment, rules, venue, journal, 0, 0)
     return journal, count

@@ -110,13 +110,33 @@ class Twin:
                 self.flow["funding"] += paid
         self.funded[place] = max(until, self.funded[place])
 
-    def price(self, i, side, reference, notional, e):
+    def price(self, i, side, reference, notional, e, q):
+        if e["book"] is not None and all(e["book"]):
+            return max(self.walk(side, q, e) * reference / self.mid(e), 0.0)
         cost = e["half_spread"] + self.rules.slippage + e["impact"] * math.sqrt(notional)
         price, tick = reference * (1 + side * cost), self.venue.tick[i]
         if tick:
             ticks = price / tick
             price = (math.ceil(ticks - EPS) if side > 0 else math.floor(ticks + EPS)) * tick
         return max(price, 0.0)
+
+    @staticmethod
+    def mid(e):
+        bids, asks = e["book"]
+        return (bids[0][0] + asks[0][0]) / 2
+
+    @staticmethod
+    def walk(side, q, e):
+        """What q comes to per unit, piece by piece, behind what others took; asks for a buy."""
+        pieces, skip, wanted = [], e["gone"][side], q
+        for price, there in e["book"][side > 0]:
+            skipped = min(skip, there)
+            piece = min(there - skipped, wanted)
+            skip, wanted = skip - skipped, wanted - piece
+            pieces.append((piece, price))
+        if wanted:
+            pieces.append((wanted, price + side * price * e["impact"] * math.sqrt(wanted * price)))
+        return sum(piece * price for piece, price in pieces) / q
 
     def deal(self, q, reference, price):
         """Cash for a market order of q; returns fee and cost of price."""
@@ -130,7 +150,8 @@ class Twin:
     def leave(self, place, reference, when, why, e):
         p = self.held.pop(place)
         side = 1 if p["q"] > 0 else -1
-        price = self.price(place[0], -side, reference, abs(p["q"]) * reference, e)
+        price = self.price(place[0], -side, reference, abs(p["q"]) * reference, e, abs(p["q"]))
+        e["gone"][-side] += abs(p["q"])
         fee, cost = self.deal(-p["q"], reference, price)
         gross = p["q"] * (reference - p["reference"])
         fees, costs = fee + p["fee"], cost + p["cost"]
@@ -154,20 +175,27 @@ class Twin:
         )
         self.rest[place] = when + self.rules.cooldown
 
-    def enter(self, place, side, notional, reference, when, why, e):
+    def enter(self, place, side, notional, reference, when, why, e, said):
         r, i = self.rules, place[0]
-        price = self.price(i, side, reference, notional, e)
+        price = self.price(i, side, reference, notional, e, notional / reference)
         if price <= 0:
             return
         worth = self.equity()
         room = max(r.leverage * worth - self.used(), 0)
         most = room / (reference + r.leverage * (abs(price - reference) + r.fee * price))
-        q = min(notional / price, most)
-        if self.venue.lot[i]:
-            q = math.floor(q / self.venue.lot[i] + EPS) * self.venue.lot[i]
-        if q <= 0 or q * reference < max(r.min_notional, 1e-9 * worth):
+        least = max(r.min_notional, 1e-9 * worth)
+        q = self.whole(i, min(notional / price, most))
+        if q <= 0 or q * reference < least:
             return
-        price = self.price(i, side, reference, min(q * reference, notional), e)
+        if e["book"] is not None:
+            there = max(sum(size for _, size in e["book"][side > 0]) - e["gone"][side], 0.0)
+            if q > there:
+                q = self.whole(i, there)
+                if q * reference < least:
+                    said[place] = "too_thin"
+                    return
+        price = self.price(i, side, reference, min(q * reference, notional), e, q)
+        e["gone"][side] += q
         fee, cost = self.deal(side * q, reference, price)
         self.held[place] = {
             "q": side * q,
@@ -182,7 +210,15 @@ class Twin:
         }
         self.mark[place] = reference
 
+    def whole(self, i, q):
+        step = self.venue.lot[i]
+        return math.floor(q / step + EPS) * step if step else q
+
     # -- one moment ---------------------------------------------------------------------------
+
+    @staticmethod
+    def dead(e):
+        return not e["volume"] or (e["book"] is not None and not all(e["book"]))
 
     def arrive(self, place, e, said):
         """Fill the order of a place, if it has arrived."""
@@ -191,13 +227,14 @@ class Twin:
         if place not in self.orders:
             return
         arrival = self.orders[place]["arrival"]
-        if not e["volume"] or arrival >= time:
+        if self.dead(e) or arrival >= time:
             said[place] = "waiting"
             return
         o, when, reference = self.orders.pop(place), opened, e["open"]
         if arrival > opened:
             when = arrival
             reference += (e["close"] - e["open"]) * (arrival - opened) / (time - opened)
+        reference = reference if e["book"] is None else self.mid(e)
         self.fund(place, when)
         if place in self.held:
             self.leave(place, reference, when, o["why"], e)
@@ -205,7 +242,7 @@ class Twin:
             said[place] = "risk_halt"
         if o["side"] and not self.ruined and not self.state:
             why = "entry" if o["why"] == "horizon" else o["why"]
-            self.enter(place, o["side"], o["notional"], reference, when, why, e)
+            self.enter(place, o["side"], o["notional"], reference, when, why, e, said)
 
     def inside(self, place, e):
         r, p = self.rules, self.held[place]
@@ -258,7 +295,7 @@ class Twin:
                 self.mark[place] = e["open"]
                 self.fund(place, time - 1)
                 reason, price = self.inside(place, e)
-                if reason and e["volume"]:
+                if reason and not self.dead(e):
                     said[place] = reason
                     self.leave(place, price, time, reason, e)
                     if not self.orders.get(place, {"side": 1})["side"]:
@@ -370,6 +407,10 @@ class Twin:
         return refusal
 
 
+def sides(levels):
+    return [(price, size) for price, size in levels.tolist() if size > 0]
+
+
 def play(arrays, n, rules, venue, capital, extra=None, asked=None):
     """Run the twin; returns reasons, positions, a table per time, trades.
 
@@ -381,6 +422,9 @@ def play(arrays, n, rules, venue, capital, extra=None, asked=None):
         e["opened"] = e["time"] - rules.interval
         for name in ("sigma", "half_spread", "impact"):
             e[name] = float(extra[name][k]) if extra else 0.0
+        books = (extra or {}).get("levels")
+        e["book"] = None if books is None else [sides(side) for side in books[k]]
+        e["gone"] = {1: 0.0, -1: 0.0}
     twin = Twin(n, rules, venue, capital)
     reasons, positions, curve = [], [], []
     for time in sorted({e["time"] for e in events}):
@@ -394,7 +438,9 @@ def play(arrays, n, rules, venue, capital, extra=None, asked=None):
     last = {e["symbol"]: k for k, e in enumerate(events)}
     for place in sorted(twin.held, key=lambda p: (-last[p[0]], p[1])):
         k = last[place[0]]
+        events[k]["gone"] = events[k].pop("end", {1: 0.0, -1: 0.0})
         twin.leave(place, twin.mark[place], events[k]["time"], "end", events[k])
+        events[k]["end"] = events[k]["gone"]
         reasons[k], positions[k] = "end", 0.0
     if curve:
         curve[-1] |= {"equity": twin.equity(), **twin.flow}

@@ -53,7 +53,7 @@ def same(seeds: int, workers: int, *, minutes: int = _DAY, faults: int = FAULTS)
     summed = ("bars", "trades", *_WRONG)
     return {
         **{name: sum(row[name] for row in markets) for name in summed},
-        "bars_per_second": [row["bars_per_second"] for row in markets],
+        "decisions_per_second": [row["decisions_per_second"] for row in markets],
         "speed": [row["speed"] for row in markets],
         "speed_with_faults": [row["speed_with_faults"] for row in markets],
         "struck": dict(sorted(sum((Counter(row["struck"]) for row in markets), Counter()).items())),
@@ -85,6 +85,7 @@ def _day(seed: int, *, minutes: int, faults: int) -> dict[str, Any]:
         return {
             "seed": seed,
             "bars": quiet.bars,
+            "decisions": quiet.decisions,
             **_backtested(options, calm),
             "parity_differences": quiet.differences.height,
             "logs_that_faults_changed": int(journal.decisions(calm) != journal.decisions(rough)),
@@ -93,7 +94,7 @@ def _day(seed: int, *, minutes: int, faults: int) -> dict[str, Any]:
             "felt": _felt(rough),
             "seconds": round(took, 1),
             "seconds_with_faults": round(longer, 1),
-            "bars_per_second": round(quiet.bars / took, 1),
+            "decisions_per_second": round(quiet.decisions / took, 1),
             "speed": round(60 * minutes / took),
             "speed_with_faults": round(60 * minutes / longer),
         }

@@ -36,6 +36,9 @@ class Feed(Protocol):
     def health(self) -> list[dict[str, Any]]:
         """Return for each stream name, state, last_us, messages, reconnects, skew_us and more."""
 
+    def checks(self) -> dict[str, int]:
+        """Return how bars and trades agree: ``compared``, ``disagree``, ``missing``; empty: no."""
+
     async def close(self) -> None:
         """End all connections and tasks."""
 
@@ -52,6 +55,7 @@ def open(
     stale_us: int = 65_000_000,
     bars: pl.DataFrame | Path | None = None,
     prints: bool = False,
+    book_delay: int | None = None,
     limits: Limits | None = None,
 ) -> Feed:
     """Return a feed; connections begin with the first call that needs them.
@@ -71,7 +75,7 @@ def open(
     note : callable
         ``note(kind, body)`` for what happens beside bars: ``revision`` (both versions and which
         was acted on), ``gap``, ``reconnect``, ``stale``, ``rejected``, ``backfill``, ``alarm``,
-        ``mismatch``.
+        ``trades_disagree``, ``trades_missing``.
     deadline_us : int
         After a close, market microseconds, when a bar that has not come is asked for by REST.
     stale_us : int
@@ -80,13 +84,16 @@ def open(
         What ``replay`` plays.
     prints : bool
         Whether aggregate trades are streamed too and klines checked against them; Binance alone.
+    book_delay : int, optional
+        After a bar's open, microseconds, when the book is looked at that fills in it walk: each
+        moment then carries those in force. Absent: books are not streamed. Binance alone.
     limits : Limits, optional
         In real seconds.
 
     Raises
     ------
     UserError
-        If the venue is unknown or has no bars of that length.
+        If the venue is unknown, has no bars of that length, or does not show what is asked for.
 
     Examples
     --------
@@ -98,6 +105,8 @@ def open(
     if venue not in VENUES:
         known = nearest(venue, list(VENUES))
         raise UserError(f"live.feed must be {', '.join(VENUES)}, found {venue!r}.{known}")
+    if venue != "binance":
+        _plain(venue, prints, book_delay)
     if venue == "replay":
         from research.live.feed.replay import ReplayFeed
 
@@ -109,7 +118,9 @@ def open(
     from research.live.feed.venue_feed import VenueFeed
 
     if venue == "binance":
-        source: Binance | Bybit = Binance(symbols, interval_us, prints=prints)
+        source: Binance | Bybit = Binance(
+            symbols, interval_us, prints=prints, books=book_delay is not None
+        )
     else:
         source = Bybit(symbols, interval_us)
     return VenueFeed(
@@ -121,5 +132,21 @@ def open(
         deadline_us=deadline_us,
         stale_us=stale_us,
         note=note,
+        book_delay=book_delay,
         limits=limits or Limits(),
     )
+
+
+def _plain(venue: str, prints: bool, book_delay: int | None) -> None:
+    """Refuse what a feed cannot give."""
+    if prints:
+        why = {"bybit": "Bybit's trades carry no running number by which one that is missing shows"}
+        raise UserError(
+            f"live.check_trades: is for Binance, found the feed {venue!r}: "
+            f"{why.get(venue, 'stored bars come without trades')}. Leave it out."
+        )
+    if book_delay is not None:
+        raise UserError(
+            f"costs.fill: 'book' needs a feed of books, which is Binance's, found {venue!r}. Take "
+            "costs.fill=open."
+        )

@@ -15,6 +15,7 @@ from research.live.feed.records import (
     MILLISECOND,
     Ask,
     Bad,
+    Depth,
     Event,
     Print,
     Reply,
@@ -22,6 +23,7 @@ from research.live.feed.records import (
     Seen,
     Unfit,
     candle,
+    levels,
     number,
     whole,
 )
@@ -29,6 +31,8 @@ from research.live.moments import Bar
 from research.sources.binance.venue import interval_name, market_of
 
 MARKET = "wss://fstream.binance.com/market/stream"
+PUBLIC = "wss://fstream.binance.com/public/stream"
+BOOK = "depth20@100ms"
 _STREAMS = 200
 _UNKNOWN_SYMBOL = (-1121, -1122)
 _FIELDS = ("o", "h", "l", "c", "v", "q", "n", "V", "Q")
@@ -45,6 +49,8 @@ class Binance:
         Length of a bar, microseconds.
     prints : bool
         Whether aggregate trades are streamed beside the klines.
+    books : bool
+        Whether the best 20 levels of each book are.
 
     Raises
     ------
@@ -60,22 +66,29 @@ class Binance:
     name = "binance"
     beat = ""
 
-    def __init__(self, symbols: list[str], interval: int, *, prints: bool = False) -> None:
+    def __init__(
+        self, symbols: list[str], interval: int, *, prints: bool = False, books: bool = False
+    ) -> None:
         market = market_of("um")
         self.base, self.limit, self.budget = market.rest, market.limit, market.budget
         self._market, self._interval = market, interval
         self._word = interval_name(timedelta(microseconds=interval))
         self._symbols = {f"{s.lower()}@kline_{self._word}": s for s in symbols}
+        self.traded = prints
         self._traded = {f"{s.lower()}@aggTrade": s for s in symbols} if prints else {}
+        self._books = {f"{s.lower()}@{BOOK}": s for s in symbols} if books else {}
 
     def routes(self) -> list[Route]:
-        """Return one connection for each 200 streams."""
-        names = [*self._symbols, *self._traded]
-        parts = [tuple(names[i : i + _STREAMS]) for i in range(0, len(names), _STREAMS)]
-        return [Route(f"{MARKET}?streams={'/'.join(part)}", (), part) for part in parts]
+        """Return one connection for each 200 streams of a category; books have their own."""
+        asked = ((MARKET, [*self._symbols, *self._traded]), (PUBLIC, [*self._books]))
+        return [
+            Route(f"{address}?streams={'/'.join(part)}", (), part)
+            for address, names in asked
+            for part in (tuple(names[i : i + _STREAMS]) for i in range(0, len(names), _STREAMS))
+        ]
 
     def read(self, text: str | bytes) -> list[Event]:
-        """Return what one message says: a kline, a trade, or that it is neither."""
+        """Return what one message says: a kline, a trade, a book, or that it is none."""
         stream = ""
         try:
             told = orjson.loads(text)
@@ -100,6 +113,8 @@ class Binance:
             return self._kline(stream, symbol, data)
         if (symbol := self._traded.get(stream)) is not None:
             return _print(stream, symbol, data)
+        if (symbol := self._books.get(stream)) is not None:
+            return _depth(stream, symbol, data)
         raise Unfit("a stream nobody asked for")
 
     def _kline(self, stream: str, symbol: str, data: dict[str, Any]) -> Seen:
@@ -194,6 +209,13 @@ def _print(stream: str, symbol: str, data: dict[str, Any]) -> Print:
         raise Unfit("not a trade")
     moment = whole(data["T"], "time") * MILLISECOND
     return Print(stream, symbol, whole(data["a"], "id"), moment, price, quantity, trades, data["m"])
+
+
+def _depth(stream: str, symbol: str, data: dict[str, Any]) -> Depth:
+    if data["s"] != symbol:
+        raise Unfit(f"symbol {data['s']!r:.40} on the stream of {symbol}")
+    time = whole(data["T"], "time") * MILLISECOND
+    return Depth(stream, symbol, levels(time, data["b"], data["a"]))
 
 
 def _cut(text: str | bytes) -> str:

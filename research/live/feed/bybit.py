@@ -54,6 +54,7 @@ class Bybit:
     name = "bybit"
     base = "https://api.bybit.com"
     beat = '{"op":"ping"}'
+    traded = False
     limit = 1000
     budget = 6000  # the venue allows 600 requests in 5 s; a tenth of it is plenty
 

@@ -1,4 +1,9 @@
-"""The venue's klines against bars made of its trades, where both are streamed."""
+"""The venue's klines against bars made of its trades, where both are streamed.
+
+Trades become bars of one second, those the study's bars. What is traded is the kline, whatever
+this finds: a difference is told, never repaired. (A venue's klines may count what its trades leave
+out: on Binance liquidations and trades of the insurance fund are in no aggregate trade.)
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,15 @@ from collections import deque
 from typing import Any
 
 from research.live.feed.assembly import Note
-from research.live.feed.prints import Building, add, differences
+from research.live.feed.prints import (
+    SECOND,
+    Building,
+    Gathering,
+    add,
+    differences,
+    gather,
+    quiet,
+)
 from research.live.feed.records import Print, Unfit, Venue
 from research.live.feed.rest import Host, Refused, Unanswered
 from research.live.feed.waiting import end
@@ -31,18 +44,24 @@ class PrintCheck:
     interval : int
         Length of a bar, microseconds.
     note : callable
-        Told ``mismatch``, with the kline, the built bar and the fields that differ.
+        Told ``trades_disagree``, with the kline, the built bar and the fields that differ, and
+        ``trades_missing``, with the ids that a stream left out and whether REST had them.
+
+    Attributes
+    ----------
+    counts : dict
+        Klines ``compared``, those that ``disagree``, and trade ids ``missing`` on the streams.
     """
 
     def __init__(self, venue: Venue, host: Host, interval: int, note: Note) -> None:
         self._venue, self._host, self._interval, self._note = venue, host, interval, note
         self._state: dict[str, Building] = {}
+        self._longer: dict[str, Gathering | None] = {}
         self._waiting: dict[str, deque[Print]] = {}
         self._filling: dict[str, asyncio.Task[None]] = {}
         self._built: dict[str, dict[int, Bar]] = {}
         self._klines: dict[str, dict[int, Bar]] = {}
-        self.checked = 0
-        """Klines compared."""
+        self.counts = {"compared": 0, "disagree": 0, "missing": 0}
 
     def trade(self, trade: Print) -> None:
         """Take a trade; one behind a hole waits until REST has filled it."""
@@ -50,8 +69,8 @@ class PrintCheck:
         if trade.symbol in self._filling:
             self._waiting[trade.symbol].append(trade)
         elif state is not None and trade.id > state.next_id:
-            self._waiting[trade.symbol] = deque([trade], maxlen=_WAITING)
-            task = asyncio.create_task(self._fill(trade.symbol, state.next_id, trade.id))
+            self._waiting[trade.symbol] = deque(maxlen=_WAITING)
+            task = asyncio.create_task(self._fill(trade, state.next_id))
             self._filling[trade.symbol] = task
         else:
             self._add(trade)
@@ -66,22 +85,45 @@ class PrintCheck:
         await end(self._filling.values())
 
     def _add(self, trade: Print) -> None:
-        state, closed = add(self._state.get(trade.symbol), trade, self._interval)
+        before = self._state.get(trade.symbol)
+        state, closed = add(before, trade, SECOND)
         self._state[trade.symbol] = state
-        if closed is not None:
-            self._keep(self._built, closed)
-            self._compare(closed.symbol, closed.open_time)
+        if before is not None and state.bar.open_time > before.bar.open_time:
+            self._second(before.bar, whole=closed is not None, then=state)
 
-    async def _fill(self, symbol: str, first: int, until: int) -> None:
+    def _second(self, bar: Bar, *, whole: bool, then: Building) -> None:
+        """Put a bar of one second into the longer one that it belongs to."""
+        symbol, after, step = bar.symbol, then.bar.open_time, self._interval
+        longer = self._longer.get(symbol)
+        self._longer[symbol], closed = gather(longer, bar, whole=whole, then=after, interval=step)
+        if closed is None:
+            return
+        first = closed.open_time + step
+        empty = range(first, after - after % step, step) if then.whole else range(0)
+        for made in (closed, *(quiet(closed, opened) for opened in empty[-_KEPT:])):
+            self._keep(self._built, made)
+            self._compare(symbol, made.open_time)
+
+    async def _fill(self, behind: Print, first: int) -> None:
+        """Ask for the trades from id `first` up to the one that came, and go on with those."""
+        symbol, until = behind.symbol, behind.id
+        made: list[Print] = []
         try:
-            for trade in await self._asked(symbol, first, until):
-                self._add(trade)
+            made = await self._asked(symbol, first, until)
         except (Unanswered, Refused, Unfit):
             pass  # the hole stays, and with it the bars it touches are not whole
         finally:
             del self._filling[symbol]
-        for trade in self._waiting.pop(symbol):
+        self._missing(behind, first, filled=len(made) == until - first)
+        for trade in [*made, behind]:
             self._add(trade)
+        for trade in self._waiting.pop(symbol):  # among them there may be another hole
+            self.trade(trade)
+
+    def _missing(self, behind: Print, first: int, *, filled: bool) -> None:
+        self.counts["missing"] += behind.id - first
+        body = {"symbol": behind.symbol, "time": behind.time, "first": first, "filled": filled}
+        self._note("trades_missing", {**body, "last": behind.id - 1})
 
     async def _asked(self, symbol: str, first: int, until: int) -> list[Print]:
         found: list[Print] = []
@@ -105,7 +147,9 @@ class PrintCheck:
         built = self._built.get(symbol, {}).get(opened)
         if kline is None or built is None:
             return
-        self.checked += 1
+        self.counts["compared"] += 1
         if fields := differences(kline, built):
+            self.counts["disagree"] += 1
             body = {"symbol": symbol, "time": opened + self._interval, "fields": fields}
-            self._note("mismatch", body | {"kline": kline._asdict(), "prints": built._asdict()})
+            both = {"kline": kline._asdict(), "trades": built._asdict()}
+            self._note("trades_disagree", body | both)

@@ -1,12 +1,16 @@
-"""Bars out of trades, of one second or one minute, and how they differ from klines."""
+"""Bars out of trades, of one second and of those a minute, and how they differ from klines."""
 
 from __future__ import annotations
 
 from math import isclose
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from research.live.feed.records import Print
 from research.live.moments import Bar
+
+SECOND = 1_000_000
+"""Length of the bars that trades are put into, microseconds."""
+_SUMS = Bar._fields[6:11]
 
 
 class Building(NamedTuple):
@@ -14,6 +18,13 @@ class Building(NamedTuple):
 
     bar: Bar
     next_id: int
+    whole: bool
+
+
+class Gathering(NamedTuple):
+    """A longer bar under way; `whole` if each bar in it was."""
+
+    bar: Bar
     whole: bool
 
 
@@ -60,6 +71,66 @@ def add(building: Building | None, trade: Print, interval: int) -> tuple[Buildin
         return Building(bar, trade.id + 1, building.whole and whole), None
     closed = building.bar if building.whole and whole else None
     return Building(_first(trade, opened), trade.id + 1, whole), closed
+
+
+def gather(
+    longer: Gathering | None, bar: Bar, *, whole: bool, then: int, interval: int
+) -> tuple[Gathering | None, Bar | None]:
+    """Put one closed bar into a longer one; return that, or None and the bar that it closed.
+
+    Parameters
+    ----------
+    longer : Gathering, optional
+        What the last call returned.
+    bar : Bar
+        The next one that had a trade.
+    whole : bool
+        Whether no trade of it can have been missed.
+    then : int
+        When the bar after it opened, microseconds.
+    interval : int
+        Length of the longer bar, microseconds.
+
+    Returns
+    -------
+    longer : Gathering or None
+    closed : Bar or None
+        None too where a trade of it may have been missed.
+
+    Examples
+    --------
+    >>> one = Bar("A", 58_000_000, 5.0, 6.0, 4.0, 5.5, 2.0, 11.0, 3, 1.0, 5.0)
+    >>> under_way, _ = gather(None, one, whole=True, then=59_000_000, interval=60_000_000)
+    >>> two = one._replace(open_time=59_000_000, high=7.0)
+    >>> gather(under_way, two, whole=True, then=61_000_000, interval=60_000_000)[1][1:7]
+    (0, 5.0, 7.0, 4.0, 5.5, 4.0)
+    """
+    opened = bar.open_time - bar.open_time % interval
+    if longer is None:
+        longer = Gathering(bar._replace(open_time=opened), whole)
+    else:
+        longer = Gathering(_joined(longer.bar, bar), longer.whole and whole)
+    if then < opened + interval:
+        return longer, None
+    return None, longer.bar if longer.whole else None
+
+
+def _joined(longer: Bar, bar: Bar) -> Bar:
+    sums: dict[str, Any] = {
+        name: (getattr(longer, name) or 0) + (getattr(bar, name) or 0) for name in _SUMS
+    }
+    high, low = max(longer.high, bar.high), min(longer.low, bar.low)
+    return longer._replace(high=high, low=low, close=bar.close, **sums)
+
+
+def quiet(before: Bar, opened: int) -> Bar:
+    """Return the bar of an interval without a trade, as venues have it: flat at the last price.
+
+    >>> quiet(Bar("A", 0, 1.0, 2.0, 1.0, 1.5, 5.0), 60_000_000)[1:7]
+    (60000000, 1.5, 1.5, 1.5, 1.5, 0.0)
+    """
+    price = before.close
+    return Bar(before.symbol, opened, price, price, price, price, 0.0, 0.0, 0, 0.0, 0.0, "prints")
 
 
 def _first(trade: Print, opened: int) -> Bar:

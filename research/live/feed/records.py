@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
-from research.live.moments import Bar
+from research.live.moments import Bar, Levels
 
 MILLISECOND = 1000
 
@@ -39,6 +40,14 @@ class Print(NamedTuple):
     buyer_is_maker: bool
 
 
+class Depth(NamedTuple):
+    """The best levels of a book, as they were at one time."""
+
+    stream: str
+    symbol: str
+    levels: Levels
+
+
 class Bad(NamedTuple):
     """A message that was refused, and why."""
 
@@ -54,7 +63,7 @@ class Reply(NamedTuple):
     message: str
 
 
-Event = Seen | Print | Bad | Reply
+Event = Seen | Print | Depth | Bad | Reply
 
 
 class Route(NamedTuple):
@@ -89,6 +98,8 @@ class Venue(Protocol):
     """Bars in one answer."""
     beat: str
     """What keeps the connection alive beside a ping; empty for nothing."""
+    traded: bool
+    """Whether trades are streamed beside the candles."""
 
     def routes(self) -> list[Route]:
         """Return the connections that carry all streams."""
@@ -219,3 +230,50 @@ def candle(
     if min(amounts) < 0:
         raise Unfit(f"an amount is {min(amounts)}")
     return Bar(symbol, opened, *prices, *amounts, source=source)  # type: ignore[arg-type,misc]
+
+
+def levels(time: int, bids: object, asks: object) -> Levels:
+    """Check the best levels of a book.
+
+    Parameters
+    ----------
+    time : int
+        When the book was so, microseconds.
+    bids, asks : object
+        Pairs of price and quantity, best first; as on the wire.
+
+    Returns
+    -------
+    Levels
+
+    Raises
+    ------
+    Unfit
+        If a side is empty or out of order, a price or a quantity is not above zero, or the best
+        bid is not below the best ask.
+
+    Examples
+    --------
+    >>> levels(0, [["9", "1"], ["8", "5"]], [["10", "2"]]).bids
+    ((9.0, 1.0), (8.0, 5.0))
+    >>> levels(0, [["10", "1"]], [["10", "2"]])
+    Traceback (most recent call last):
+    research.live.feed.records.Unfit: the book is crossed: 10.0 is bid, 10.0 asked
+    """
+    made = Levels(time, _side(bids, "bids", -1), _side(asks, "asks", 1))
+    if made.bids[0][0] >= made.asks[0][0]:
+        raise Unfit(f"the book is crossed: {made.bids[0][0]} is bid, {made.asks[0][0]} asked")
+    return made
+
+
+def _side(told: object, name: str, up: int) -> tuple[tuple[float, float], ...]:
+    if type(told) is not list or not told:
+        raise Unfit(f"{name} is no list of levels")
+    if any(type(level) is not list or len(level) != 2 for level in told):
+        raise Unfit(f"{name}: a level is no pair of price and quantity")
+    found = tuple((number(level[0], "price"), number(level[1], "quantity")) for level in told)
+    if any(price <= 0 or quantity <= 0 for price, quantity in found):
+        raise Unfit(f"{name}: a level is not above zero")
+    if any(up * (b[0] - a[0]) <= 0 for a, b in pairwise(found)):
+        raise Unfit(f"{name} are out of order")
+    return found

@@ -68,6 +68,10 @@ class ReplayFeed:
             await self._clock.sleep_until(close)
             yield Moment(close, tuple(self._bars(rows, close)), max(close, self._clock.now()))
 
+    def checks(self) -> dict[str, int]:
+        """Return nothing: stored bars are not checked again."""
+        return {}
+
     def health(self) -> list[dict[str, Any]]:
         """Return a row for each symbol."""
         return [

@@ -15,7 +15,7 @@ from aiohttp import WSMsgType
 
 from research.live.clock import Clock
 from research.live.feed.limits import Limits, Pauses
-from research.live.feed.records import Bad, Event, Print, Reply, Route, Seen, Venue
+from research.live.feed.records import Bad, Depth, Event, Print, Reply, Route, Seen, Venue
 from research.live.feed.waiting import end, first
 from research.live.net import Network
 
@@ -129,7 +129,7 @@ class Link:
         """Hand over what a frame says; False when too much of it was bad."""
         for event in self._line.venue.read(text):
             self._line.take(event)
-            if isinstance(event, (Seen, Print)):
+            if isinstance(event, (Seen, Print, Depth)):
                 self._heard.add(event.stream)
             elif isinstance(event, Bad):
                 self._bad = [t for t in self._bad if t > self._last - 60] + [self._last]
@@ -177,7 +177,7 @@ class Line:
     venue, network, clock
         Whose, how, and when.
     hear : callable
-        Given each event that is a candle or a trade, and each bad record.
+        Given each event that is a candle, a trade or a book, and each bad record.
     note : callable
         Told ``reconnect``, ``stale`` and ``alarm``.
     stale_us : int

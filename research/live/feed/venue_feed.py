@@ -14,7 +14,8 @@ from research.live.feed.asking import Asker
 from research.live.feed.assembly import Assembly, Note
 from research.live.feed.checking import PrintCheck
 from research.live.feed.limits import Limits
-from research.live.feed.records import Bad, Event, Print, Seen, Venue
+from research.live.feed.records import Bad, Depth, Event, Print, Seen, Venue
+from research.live.feed.shown import Shown
 from research.live.feed.stream import Line
 from research.live.feed.waiting import end, first
 from research.live.moments import Moment
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _NOTES_A_MINUTE = 30
 _POLL = 0.02
+_BEHIND = 0.25
 _MEASURE = 60.0
 _AHEAD = 5_000_000
 
@@ -48,6 +50,8 @@ class VenueFeed:
         Silence of a stream, market microseconds, that is an alarm.
     note : callable
         Told what happens beside bars: a kind and a body.
+    book_delay : int, optional
+        After a bar's open, when its book is needed, microseconds; None: books are not.
     limits : Limits
         In real seconds.
     """
@@ -63,6 +67,7 @@ class VenueFeed:
         deadline_us: int,
         stale_us: int,
         note: Note,
+        book_delay: int | None,
         limits: Limits,
     ) -> None:
         self._clock, self._interval, self._deadline = clock, interval, deadline_us
@@ -79,6 +84,7 @@ class VenueFeed:
             limits=limits,
         )
         self._check = PrintCheck(venue, self._asker.host, interval, note)
+        self._shown = None if book_delay is None else Shown(interval, book_delay)
         self._lines = [
             Line(
                 route, venue, network, clock,
@@ -116,9 +122,23 @@ class VenueFeed:
             await self._gather()
             moment = self._assembly.take(self._clock.now())
             if moment.bars:
-                yield moment
+                yield moment if self._shown is None else await self._with_books(moment, self._shown)
             else:
                 await self._clock.ack(moment.time)  # nobody else will
+
+    async def _with_books(self, moment: Moment, shown: Shown) -> Moment:
+        """Lay the books beside the bars; they come by another connection, which may be behind."""
+        bars, until = moment.bars, time.monotonic() + _BEHIND
+        while time.monotonic() < until:
+            if all(shown.settled(bar.symbol, bar.open_time) for bar in bars):
+                break
+            await asyncio.sleep(_POLL / 4)
+        found = {bar.symbol: shown.at(bar.symbol, bar.open_time) for bar in bars}
+        return moment._replace(levels={s: book for s, book in found.items() if book is not None})
+
+    def checks(self) -> dict[str, int]:
+        """Return how klines and trades agree, see `PrintCheck`; empty: trades are not streamed."""
+        return dict(self._check.counts) if self._venue.traded else {}
 
     def health(self) -> list[dict[str, Any]]:
         """Return a row for each stream and one for REST.
@@ -213,6 +233,9 @@ class VenueFeed:
             self._candle(event)
         elif isinstance(event, Print):
             self._check.trade(event)
+        elif isinstance(event, Depth):
+            if self._shown is not None:
+                self._shown.take(event.symbol, event.levels)
         elif isinstance(event, Bad):
             self._told_bad(event)
 

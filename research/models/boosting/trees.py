@@ -12,6 +12,7 @@ import numpy as np
 
 from research.errors import UserError
 from research.models import contract
+from research.models.boosting.single import FEW, Single
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -64,7 +65,20 @@ class Ensemble:
         """
         if not len(values):
             return np.empty((0, width) if width > 1 else 0)
+        if len(values) <= FEW:
+            found = self._single(width, raw).predict(values)
+            return found if width > 1 else found[:, 0]
         return np.asarray(self.booster.predict(values, num_threads=1, raw_score=raw))
+
+    def _single(self, width: int, raw: bool) -> Single:
+        known = self._singles.get((width, raw))
+        if known is None:
+            known = self._singles[width, raw] = Single(self.booster, width, raw)
+        return known
+
+    @cached_property
+    def _singles(self) -> dict[tuple[int, bool], Single]:
+        return {}
 
     def importance(self) -> np.ndarray:
         """Gain: how much splits on each column lowered the loss, summed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -161,6 +161,82 @@ def forecast_table(found: dict[str, contract.Model], features: pl.DataFrame) -> 
     return table if len(parts) < 2 else _ordered(table, features)
 
 
+class Said(NamedTuple):
+    """What models say of a few rows.
+
+    Attributes
+    ----------
+    columns : dict of str to np.ndarray, shape (n_rows,)
+        ``forecast`` first, then what the learner says more; NaN where nothing is said of a row.
+    model : list of str or None
+        Id of the model that spoke; None where none did.
+    """
+
+    columns: dict[str, np.ndarray]
+    model: list[str | None]
+
+
+def forecast_rows(
+    found: dict[str, contract.Model],
+    symbols: Sequence[str],
+    names: Sequence[str],
+    values: np.ndarray,
+    sigma: np.ndarray,
+) -> Said:
+    """Ask models about a few rows: what `forecast_table` says of them, past all tables.
+
+    Parameters
+    ----------
+    found : dict of str to Model
+        As there.
+    symbols : sequence of str, length n_rows
+        Whose the rows are.
+    names : sequence of str
+        What the columns of `values` are called; the models' are among them.
+    values : np.ndarray, shape (n_rows, n_names)
+        NaN is not known.
+    sigma : np.ndarray, shape (n_rows,)
+        Volatility of one bar; NaN is not known.
+
+    Returns
+    -------
+    Said
+        The same bits as `forecast_table`.
+
+    Raises
+    ------
+    UserError
+        If a column is missing.
+    """
+    outputs = next(iter(found.values())).core.outputs
+    told = {name: np.full(len(symbols), np.nan) for name in ("forecast", *outputs)}
+    whose: list[str | None] = [None] * len(symbols)
+    for name, model in ({ALL: found[ALL]} if ALL in found else found).items():
+        columns = model.card["columns"]
+        mine = values if columns == names else values[:, _places(model, columns, names)]
+        known = ~(np.isnan(sigma) | np.isnan(mine).any(axis=1))
+        if name != ALL:
+            known &= [symbol == name for symbol in symbols]
+        if not known.any():
+            continue
+        asked = np.asfortranarray(mine[known])  # as a table hands its columns over
+        if not np.isfinite(asked).all():
+            contract.matrix(pl.DataFrame(asked, schema=columns), f"model {model.id}")  # says which
+        made = model.told(asked)
+        scale = _scale(model, sigma[known])
+        for column, numbers in in_returns(made, scale).items():
+            told[column][known] = numbers
+        for k in np.flatnonzero(known):
+            whose[k] = model.id
+    return Said(told, whose)
+
+
+def _places(model: contract.Model, columns: list[str], names: Sequence[str]) -> list[int]:
+    places = {name: k for k, name in enumerate(names)}
+    _refuse_lacking(model, columns, names)
+    return [places[name] for name in columns]
+
+
 def _ordered(table: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     """Bring the symbols' parts back into the order of the rows."""
     keys = features.select(schema.KEY)
@@ -169,16 +245,24 @@ def _ordered(table: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
 
 def _told(model: contract.Model, features: pl.DataFrame) -> pl.DataFrame:
     columns = model.card["columns"]
-    lacking = [c for c in (*schema.FEATURES, *columns) if c not in features.columns]
-    if lacking:
-        raise UserError(
-            f"model {model.id}: column {lacking[0]!r} is missing. "
-            f"Columns here: {', '.join(features.columns)}."
-        )
+    _refuse_lacking(model, [*schema.FEATURES, *columns], features.columns)
     known = known_rows(features, columns)
-    target = "scaled" if isinstance(model.core, rule.Side) else model.card["target"]
-    scale = scale_of(known, target, model.card["horizon_bars"])
+    scale = _scale(model, known["sigma"].to_numpy())
     said = in_returns(model.forecast(known.select(columns)), scale)
     table = known.select("symbol", "time", "sigma", pl.lit(model.id).alias("model"))
     table = table.with_columns(pl.Series(name, values) for name, values in said.items())
     return table.select("symbol", "time", "forecast", "sigma", "model", *list(said)[1:])
+
+
+def _refuse_lacking(model: contract.Model, columns: list[str], here: Sequence[str]) -> None:
+    lacking = [name for name in columns if name not in here]
+    if lacking:
+        raise UserError(
+            f"model {model.id}: column {lacking[0]!r} is missing. Columns here: {', '.join(here)}."
+        )
+
+
+def _scale(model: contract.Model, sigma: np.ndarray) -> np.ndarray:
+    """What the model's numbers are multiplied with to be returns."""
+    target = "scaled" if isinstance(model.core, rule.Side) else model.card["target"]
+    return scale_of(sigma, target, model.card["horizon_bars"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -26,8 +27,39 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
 
+class Span(Protocol):
+    """From `start` up to, not including, `end`."""
+
+    @property
+    def start(self) -> datetime:
+        """First moment."""
+        ...
+
+    @property
+    def end(self) -> datetime:
+        """First moment after it."""
+        ...
+
+
+class Windows(Protocol):
+    """Where a fold learns: in one of the spans lies all of a row, from `time` to `known_at`."""
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """In time order, apart from one another."""
+        ...
+
+    def tail(self, share: float) -> datetime:
+        """Return the moment from which on lies the newest `share`."""
+        ...
+
+    def inner(self, share: float) -> tuple[Windows, Windows]:
+        """Part them into those to fit on and the newest `share`, an embargo between."""
+        ...
+
+
 class Fold(Protocol):
-    """What a fold must tell: its four moments and its name."""
+    """What a fold must tell: its four moments and its name, where it learns and what it tests."""
 
     @property
     def name(self) -> str:
@@ -52,6 +84,15 @@ class Fold(Protocol):
     @property
     def test_end(self) -> datetime:
         """The test's rows lie before this."""
+        ...
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """What is tested, in time order."""
+        ...
+
+    def windows(self, table: pl.DataFrame) -> Windows:
+        """Return where it learns, with ``time`` and ``known_at`` of all rows."""
         ...
 
 
@@ -91,7 +132,7 @@ class Rows:
         key = known.select("symbol", "time", "sigma").join(
             _outcomes(labels, classes), on=schema.KEY, how="left", maintain_order="left"
         )
-        scale = scale_of(known, target, horizon_bars)
+        scale = scale_of(known["sigma"].to_numpy(), target, horizon_bars)
         learnable = key["y"].is_not_null().to_numpy() & (scale > 0)
         y = np.divide(key["y"].to_numpy(), scale, out=np.zeros(len(key)), where=scale > 0)
         if target == "scaled":
@@ -132,11 +173,11 @@ def known_rows(features: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     return features.drop_nulls(["sigma", *columns])
 
 
-def scale_of(known: pl.DataFrame, target: str, horizon_bars: int) -> np.ndarray:
+def scale_of(sigma: np.ndarray, target: str, horizon_bars: int) -> np.ndarray:
     """Return what a target is divided by, and its forecast multiplied with again: (n_rows,)."""
     if target != "scaled":
-        return np.ones(known.height)
-    return np.asarray(known["sigma"].to_numpy() * np.sqrt(horizon_bars))
+        return np.ones(len(sigma))
+    return np.asarray(sigma * np.sqrt(horizon_bars))
 
 
 def in_returns(said: dict[str, np.ndarray], scale: np.ndarray) -> dict[str, np.ndarray]:
@@ -188,6 +229,8 @@ class Timeline:
         Numbers of the learnable rows, their times, ascending, and when their outcome was known.
     lead : int
         Least time from a learnable row to its outcome.
+    key : pl.DataFrame
+        Of all rows and symbols: how far a test's answers reach is asked of them.
     """
 
     rows: np.ndarray
@@ -196,6 +239,7 @@ class Timeline:
     begun: np.ndarray
     known: np.ndarray
     lead: int
+    key: pl.DataFrame
 
     @classmethod
     def of(cls, rows: Rows, symbol: str | None) -> Timeline:
@@ -208,23 +252,27 @@ class Timeline:
         mine = mine[np.argsort(time[mine], kind="stable")]
         taught = mine[rows.learnable[mine]]
         lead = int((known[taught] - time[taught]).min()) if len(taught) else 0
-        return cls(mine, time[mine], taught, time[taught], known[taught], lead)
+        return cls(mine, time[mine], taught, time[taught], known[taught], lead, rows.key)
 
-    def test(self, start: datetime, end: datetime) -> np.ndarray:
-        """Return the numbers of rows with ``start <= time < end``, ascending."""
-        first, last = np.searchsorted(self.time, (_micro(start), _micro(end)))
-        return np.sort(self.rows[first:last])
+    def test(self, spans: Sequence[Span]) -> np.ndarray:
+        """Return the numbers of rows with ``start <= time < end`` in one span, ascending."""
+        edges = [np.searchsorted(self.time, (_micro(s.start), _micro(s.end))) for s in spans]
+        return np.sort(np.concatenate([self.rows[first:last] for first, last in edges]))
 
-    def train(self, start: datetime, end: datetime) -> np.ndarray:
-        """Return the numbers of learnable rows with ``start <= time, known_at < end``, ascending.
+    def train(self, windows: Windows) -> np.ndarray:
+        """Return the numbers of learnable rows that lie in one of the windows, ascending."""
+        parts = [self._within(_micro(s.start), _micro(s.end)) for s in windows.spans]
+        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
+
+    def _within(self, start: int, end: int) -> np.ndarray:
+        """Return the numbers of learnable rows with ``start <= time, known_at < end``.
 
         A row known before `end` has a time before `end` less the least time to an outcome: the
         slice by time is a little too long at most, and each row in it is asked.
         """
-        limit = _micro(end)
-        first, last = np.searchsorted(self.begun, (_micro(start), limit - self.lead))
+        first, last = np.searchsorted(self.begun, (start, end - self.lead))
         inside = slice(int(first), int(last))
-        return np.sort(self.taught[inside][self.known[inside] < limit])
+        return self.taught[inside][self.known[inside] < end]
 
     def cut(self, fold: Fold, *, share: float, stops: bool, gate: gates.Name) -> Cut:
         """Cut a fold's rows.
@@ -232,7 +280,7 @@ class Timeline:
         Parameters
         ----------
         fold : Fold
-            Its four moments.
+            Its windows and tests.
         share : float
             Newest part of the training window that is kept from the fit, where it is needed.
         stops : bool
@@ -247,23 +295,22 @@ class Timeline:
             Parts are purged and embargoed against each other as the fold is against its test.
             Without a gate and with less than two newest rows all training rows are fitted on.
         """
-        none, test = np.empty(0, dtype=np.int64), self.test(fold.test_start, fold.test_end)
-        embargo, start = fold.test_start - fold.train_end, fold.train_start
+        none, test = np.empty(0, dtype=np.int64), self.test(fold.spans)
+        windows = fold.windows(self.key)
         if gate == "none" and not stops:
-            return Cut(self.train(start, fold.train_end), none, none, test, fold.train_end)
-        tail = fold.train_end - (fold.train_end - start) * share
-        fit, newest = self.train(start, tail - embargo), self.train(tail, fold.train_end)
+            return Cut(self.train(windows), none, none, test, fold.train_end)
+        (within, late), tail = windows.inner(share), windows.tail(share)
+        fit, newest = self.train(within), self.train(late)
         if gate == "none":
             if len(newest) < 2:
-                fit, newest = self.train(start, fold.train_end), none
+                fit, newest = self.train(windows), none
             return Cut(fit, newest, none, test, tail)
         if gate == "s1" or not stops:
             return Cut(fit, newest if stops else none, newest, test, tail)
-        last = tail - embargo
-        stop = last - (last - start) * share
-        early = self.train(stop, last)
+        within, late = within.inner(share)
+        early = self.train(late)
         if len(early) > 1:
-            fit = self.train(start, stop - embargo)
+            fit = self.train(within)
         return Cut(fit, early if len(early) > 1 else none, newest, test, tail)
 
 

@@ -193,5 +193,5 @@ def _fingerprint(
     weight: np.ndarray | None,
 ) -> str:
     """Return the fingerprint of all numbers that a fit looks at."""
-    late = (None, None) if early is None else (early[0].to_numpy(), early[1])
-    return contract.fingerprint(X.to_numpy(), y, *late, weight)
+    late = (None, None) if early is None else (contract.plain(early[0]), early[1])
+    return contract.fingerprint(contract.plain(X), y, *late, weight)

@@ -77,6 +77,7 @@ def with_costs(
     slippage: float = 0.0,
     latency: timedelta = timedelta(0),
     min_notional: float = 0.0,
+    walks: bool = False,
 ) -> Rules:
     """Return `rules` with the costs that are the same for all symbols and hours.
 
@@ -100,6 +101,11 @@ def with_costs(
         Smallest entry, in quote currency: a smaller one is not sent (reason `too_small`), or comes
         to nothing where it shrank on its way. What is held can always be closed, whatever it is
         worth.
+    walks : bool
+        Fills walk the book of their bar, see `depth.through`, and pay neither half-spread nor
+        slippage. An entry takes at most what the book shows: the rest is not filled, and where
+        that leaves less than the smallest order its bar has the reason `too_thin`. What is held
+        is always closed whole.
 
     Returns
     -------
@@ -127,6 +133,7 @@ def with_costs(
         slippage=float(slippage),
         latency=microseconds("latency", latency, least=0),
         min_notional=float(min_notional),
+        walks=bool(walks),
     )
 
 

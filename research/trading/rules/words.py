@@ -25,6 +25,7 @@ REASONS = (
     "full",
     "too_small",
     "liquidation",
+    "too_thin",
 )
 """What a bar's decision can be, at the position of its code."""
 
@@ -44,6 +45,7 @@ REASONS = (
     FULL,
     TOO_SMALL,
     LIQUIDATION,
+    TOO_THIN,
 ) = range(len(REASONS))
 
 ACTIVE, REDUCING, HALTED, RUINED = range(4)
@@ -94,6 +96,9 @@ class Rules(NamedTuple):
     """From a decision to its fill, in microseconds."""
     min_notional: float = 0.0
     """Smallest entry, in quote currency."""
+    walks: bool = False
+    """Fills walk the book as it stood, see `depth`, and come with one; else they pay half-spread,
+    slippage and impact."""
     overlap: int = 1
     """Positions of one symbol that may be held at once."""
     max_positions: int = 0

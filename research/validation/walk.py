@@ -1,4 +1,4 @@
-"""Who may learn from whom: walk-forward by time, purged by label interval, with an embargo.
+"""Walk-forward by time, purged by label interval, with an embargo: what may be traded.
 
 A fold is four moments, shared by all symbols. A row may train for a test that starts at t only if
 its answer was known before t minus the embargo; no row count decides anything.
@@ -15,10 +15,11 @@ import polars as pl
 from research import units
 from research.errors import UserError
 from research.schema import TIME
+from research.validation.pictures import Line, picture
+from research.validation.windows import ZERO, Span, Windows, between, stamp, utc
 
 _DAY = timedelta(days=1)
 _ORIGIN = datetime(1970, 1, 1, tzinfo=UTC)
-_SHOWN = 60  # folds drawn at most; of more, an even choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,18 @@ class Fold:
     @property
     def name(self) -> str:
         """Start of the test window, such as ``2025-05-18T00:00Z``."""
-        return _stamp(self.test_start)
+        return stamp(self.test_start)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """What is tested: one span."""
+        return (Span(self.test_start, self.test_end),)
+
+    def windows(self, table: pl.DataFrame | None = None) -> Windows:
+        """Return where the fold learns: one window before its test, whatever the `table` says."""
+        del table  # asked of a `Split`, which trains after its tests too
+        span = Span(self.train_start, self.train_end)
+        return Windows((span,), self.test_start - self.train_end)
 
     def train(self, table: pl.DataFrame) -> pl.Series:
         """Tell which rows may train for this fold.
@@ -57,7 +69,7 @@ class Fold:
         pl.Series of Boolean, shape (n_rows,)
             Never null.
         """
-        return _learnable(table, self.train_start, self.train_end)
+        return self.windows().hold(table)
 
     def test(self, table: pl.DataFrame) -> pl.Series:
         """Tell which rows this fold forecasts; labels need not be known.
@@ -72,7 +84,7 @@ class Fold:
         pl.Series of Boolean, shape (n_rows,)
             Never null.
         """
-        return _between(table["time"], self.test_start, self.test_end)
+        return between(table["time"], self.spans[0])
 
     def inner(self, table: pl.DataFrame, share: float) -> tuple[pl.Series, pl.Series]:
         """Split the training window into rows to fit on and a newest tail to stop early on.
@@ -95,14 +107,8 @@ class Fold:
         UserError
             If `share` is not between 0 and 1.
         """
-        if not 0 < share < 1:
-            raise UserError(f"validation: inner must be a share between 0 and 1, found {share}.")
-        tail = self.train_end - (self.train_end - self.train_start) * share
-        embargo = self.test_start - self.train_end
-        return (
-            _learnable(table, self.train_start, tail - embargo),
-            _learnable(table, tail, self.train_end),
-        )
+        fit, early = self.windows().inner(share)
+        return fit.hold(table), early.hold(table)
 
 
 class Folds(tuple[Fold, ...]):
@@ -118,7 +124,8 @@ class Folds(tuple[Fold, ...]):
         return spans.insert_column(0, pl.Series("fold", [fold.name for fold in self], pl.String))
 
     def _repr_html_(self) -> str:
-        return _picture(self)
+        lines = [Line(fold.windows().spans, fold.spans) for fold in self]
+        return picture(lines, f"{len(self)} folds")
 
 
 def walk_forward(
@@ -128,7 +135,7 @@ def walk_forward(
     train: timedelta,
     test: timedelta,
     step: timedelta | None = None,
-    embargo: timedelta = timedelta(0),
+    embargo: timedelta = ZERO,
     scheme: Literal["rolling", "expanding"] = "rolling",
 ) -> Folds:
     """Cut the time from `start` to `end` into training windows, each followed by its test.
@@ -177,14 +184,14 @@ def walk_forward(
     >>> [fold.name for fold in folds][:2], len(folds)
     (['2025-05-15T00:00Z', '2025-05-18T00:00Z'], 6)
     """
-    start, end = _utc(start, "start"), _utc(end, "end")
+    start, end = utc(start, "start"), utc(end, "end")
     step = test if step is None else step
     _check_lengths(train, test, step, embargo, scheme)
-    first = _first_start(start, whole_days=train % _DAY == timedelta(0))
+    first = _first_start(start, whole_days=train % _DAY == ZERO)
     if first + train + test > end:
         raise UserError(
             f"validation: the data must hold train {units.show(train)} and test "
-            f"{units.show(test)} after {_stamp(first)}, found an end at {_stamp(end)}. "
+            f"{units.show(test)} after {stamp(first)}, found an end at {stamp(end)}. "
             "Shorten validation.train or validation.test, or bring more data."
         )
     opens = [first + train + k * step for k in range(-((first + train - end) // step))]
@@ -194,33 +201,19 @@ def walk_forward(
     )
 
 
-def _learnable(table: pl.DataFrame, start: datetime, end: datetime) -> pl.Series:
-    return (table["time"] >= start) & (table["known_at"] < end).fill_null(False)
-
-
-def _between(time: pl.Series, start: datetime, end: datetime) -> pl.Series:
-    return (time >= start) & (time < end)
-
-
-def _utc(moment: datetime, name: str) -> datetime:
-    if moment.tzinfo is None:
-        raise UserError(f"validation: {name} must have a time zone, found {moment}. Say UTC.")
-    return moment.astimezone(UTC)
-
-
 def _check_lengths(
     train: timedelta, test: timedelta, step: timedelta, embargo: timedelta, scheme: str
 ) -> None:
     if scheme not in ("rolling", "expanding"):
         raise UserError(f"validation: scheme must be 'rolling' or 'expanding', found {scheme!r}.")
-    if min(train, test) <= timedelta(0):
+    if min(train, test) <= ZERO:
         raise UserError("validation: train and test must be longer than zero.")
     if step < test:
         raise UserError(
             f"validation: step must be at least test ({units.show(test)}), found "
             f"{units.show(step)}: rows would be forecast twice."
         )
-    if not timedelta(0) <= embargo < train:
+    if not ZERO <= embargo < train:
         raise UserError(
             f"validation: embargo must lie from 0 up to train ({units.show(train)}), "
             f"found {units.show(embargo)}."
@@ -231,38 +224,3 @@ def _first_start(start: datetime, *, whole_days: bool) -> datetime:
     """Round up to midnight, or to the minute where windows are shorter than days."""
     grid = _DAY if whole_days else timedelta(minutes=1)
     return _ORIGIN + -((_ORIGIN - start) // grid) * grid
-
-
-def _stamp(moment: datetime) -> str:
-    whole = not (moment.second or moment.microsecond)
-    return moment.strftime("%Y-%m-%dT%H:%MZ" if whole else "%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _picture(folds: Folds) -> str:
-    """Draw training (blue) and test (orange) spans, one line per fold."""
-    if not folds:
-        return "<b>no folds</b>"
-    every = -(-len(folds) // _SHOWN)
-    first, last = min(f.train_start for f in folds), folds[-1].test_end
-    lines = [_line(fold, k, first, last - first) for k, fold in enumerate(folds[::every])]
-    height = 6 * len(lines)
-    note = f"; every {every}th shown" if every > 1 else ""
-    return (
-        f"<b>{len(folds)} folds</b>, {_stamp(folds[0].train_start)} to {_stamp(last)}{note}: "
-        "<span style='color:#4c78a8'>training</span>, <span style='color:#f58518'>test</span>"
-        f"<br><svg viewBox='0 0 600 {height}' width='600' height='{height}' role='img'>"
-        f"{''.join(lines)}</svg>"
-    )
-
-
-def _line(fold: Fold, row: int, first: datetime, whole: timedelta) -> str:
-    spans = (
-        (fold.train_start, fold.train_end, "#4c78a8", "train"),
-        (fold.test_start, fold.test_end, "#f58518", "test"),
-    )
-    return "".join(
-        f"<rect x='{600 * ((begin - first) / whole):.1f}' y='{6 * row}' height='5' "
-        f"width='{600 * ((end - begin) / whole):.1f}' fill='{colour}'>"
-        f"<title>{word} {_stamp(begin)} to {_stamp(end)}</title></rect>"
-        for begin, end, colour, word in spans
-    )

@@ -1,0 +1,347 @@
+"""Every feature at every bar: is its value the same when the very next bar is another?
+
+A bar t is compared after a change that begins at t + 1. One evaluation serves many bars at once: in
+every stride of P bars the first few after t are changed and the rest are as they were, long enough
+for a feature to forget. A value that then equals the table's, bit for bit, was made without the
+true next bar. P evaluations, each begun one bar later, reach every bar.
+
+How long a feature remembers is measured on these bars, and never trusted: whatever differs is
+evaluated again on two histories that are the same up to t and differ after it. Only what differs
+there is a mismatch; a feature whose memory was underestimated goes on to a longer stride, and one
+that never forgets is made anew for every bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from research.audit.certificate import bend
+from research.audit.certificate.chunk import AHEAD, Bars, Chunk, differ
+from research.audit.certificate.views import Subject
+
+LONGEST = 4096
+"""Longest stride, in bars."""
+_LONGER = 1.3  # times the stride, for what remembers longer than was measured
+_NEAR = 0.8  # columns whose stride is at least this share of another go with it
+TOLERANCE = 1e-9
+"""Of a column's spread: where running sums remember a change in their last bits for ever."""
+_SECOND = 128  # stride with which the nearly equal begin
+_ROWS = 32_768  # of one evaluation: its columns stay near the processor
+_ECHOES = 8
+_SINGLY = 8  # differences tried one by one before a longer stride is taken
+_BEFORE_GAP = 512  # bars of history before a gap
+_LISTED = 64  # mismatches after which a column is proven enough
+_MOST_ROWS = 300_000_000  # of what never forgets: beyond it bars are checked at even distances
+Watch = Callable[[int, int, str], None]
+_EXACT = np.zeros(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a group of columns is tried: the stride (0: each bar by itself), and what is equal."""
+
+    stride: int
+    tolerance: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was seen of one column."""
+
+    way: Way
+    memory: int
+    checked: int = 0
+    mismatches: int = 0
+    first: tuple[int, str] | None = None  # row of the table, and the change that moved it
+
+    @property
+    def method(self) -> str:
+        """How equal was equal."""
+        if self.way.stride == 0:
+            return "bar by bar"
+        return "to 1e-9" if self.way.tolerance else "bit for bit"
+
+    @property
+    def changes(self) -> int:
+        """How often a bar was compared, each time after another change."""
+        return len(bend.KINDS) if self.way.stride else 1
+
+
+Found = list[tuple[int, str]]  # rows of a chunk that differ, and after which change
+
+
+class Search:
+    """The search over every bar of one subject.
+
+    Parameters
+    ----------
+    subject : Subject
+        What makes the columns.
+    bars : Bars
+        With the table of the subject.
+    seed : int
+        Of the changes.
+    watch : callable, optional
+        Takes (done, total, label).
+    """
+
+    def __init__(self, subject: Subject, bars: Bars, seed: int, watch: Watch | None) -> None:
+        self.subject, self.bars, self.seed, self.watch = subject, bars, seed, watch
+        self._pool = ThreadPoolExecutor(pl.thread_pool_size())
+        self._done, self._total = 0, len(subject.names)
+
+    def run(self) -> list[Tally]:
+        """Try every column at every bar."""
+        self.tallies = self._measured()
+        waiting = _grouped([tally.way for tally in self.tallies])
+        with self._pool:
+            while waiting:
+                way = min(waiting, key=lambda w: (w.stride == 0, w.tolerance, w.stride))
+                columns = waiting.pop(way)
+                for column in columns:
+                    self.tallies[column] = Tally(way, self.tallies[column].memory)
+                longer = self._each(columns) if way.stride == 0 else self._strided(way, columns)
+                for column in longer:
+                    self.tallies[column].memory = max(self.tallies[column].memory, way.stride)
+                    waiting.setdefault(self._longer(way), []).append(column)
+        self._before_gaps()
+        return self.tallies
+
+    def _piece(self, first: int, last: int, before: int = 0, only: int | None = None) -> Chunk:
+        return Chunk(self.bars, first, last, before, self.seed, self.subject.reads, only)
+
+    # -- how long a column remembers -----------------------------------------------------------
+
+    def _measured(self) -> list[Tally]:
+        every = list(range(len(self.subject.names)))
+        slacks = [0.0 * self.bars.spread, TOLERANCE * self.bars.spread]
+        memory, early = np.zeros((2, len(every))), np.zeros(len(every), bool)
+        for piece in self._echoing():
+            clean, middle = self._values(piece, every), _place(piece)
+            pairs = [(clean, piece.base(every), piece.first)]
+            block = np.flatnonzero((piece.at > middle) & (piece.at <= middle + AHEAD))
+            for kind in bend.KINDS:
+                pairs.append((self._values(piece, every, kind, block), clean, middle + AHEAD))
+            for one, other, since in pairs:
+                for found, slack in zip(memory, slacks):
+                    found[:] = np.maximum(found, _lasts(differ(one, other, slack), piece.at, since))
+            # what moves before a change needs no measuring: the shortest stride will show it
+            early |= differ(pairs[1][0], clean, slacks[0])[piece.at <= middle].any(axis=0)
+        memory[:, early] = 0
+        return [Tally(self._way(*memory[:, column]), int(memory[0, column])) for column in every]
+
+    def _values(
+        self,
+        piece: Chunk,
+        columns: list[int],
+        kind: str | None = None,
+        later: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+    ) -> np.ndarray:
+        every = np.arange(len(piece.at)) if rows is None else rows
+        return self.subject.part(piece.view(kind, later), columns, every)
+
+    def _echoing(self) -> Iterator[Chunk]:
+        length = min(2 * LONGEST, self.bars.moments)
+        last = self.bars.moments - length
+        for first in np.unique(np.linspace(0, last, _ECHOES).astype(int)).tolist():
+            yield self._piece(first, first + length)
+
+    def _way(self, exact: float, near: float) -> Way:
+        if exact >= LONGEST and self.subject.reach is not None and self.bars.moments <= LONGEST:
+            return Way(self.bars.moments, 0.0)  # one change at a time: nothing to be forgotten
+        for memory, tolerance in ((exact, 0.0), (near, TOLERANCE)):
+            stride = int(1.15 * memory) + AHEAD + 4
+            if stride <= LONGEST:
+                return Way(stride, tolerance)
+        return Way(0, 0.0)
+
+    def _longer(self, way: Way) -> Way:
+        if way.stride < min(LONGEST, self.bars.moments):
+            return Way(min(int(_LONGER * way.stride), LONGEST), way.tolerance)
+        return Way(0, 0.0) if way.tolerance else Way(_SECOND, TOLERANCE)
+
+    # -- a stride ------------------------------------------------------------------------------
+
+    def _strided(self, way: Way, columns: list[int]) -> list[int]:
+        """Try columns at every bar; return those that remember longer."""
+        left, longer = list(columns), []
+        for piece in self._pieces(way):
+            found = self._differing(piece, way, left)
+            for column in list(left):
+                verdict = self._judged(piece, way, column, found.get(column, []))
+                if verdict:
+                    left.remove(column)
+                    longer += [column] if verdict == "longer" else []
+            if not left:
+                break
+        return longer
+
+    def _pieces(self, way: Way) -> Iterator[Chunk]:
+        """Cut the bars: by moment, of one symbol after the other where none looks at others."""
+        alone, symbols = self.subject.sees_others is False, len(self.bars.starts)
+        length = max(_ROWS // (1 if alone else symbols), 8 * way.stride)
+        for only in range(symbols) if alone else [None]:
+            held = self.bars.at if only is None else self.bars.of(only)
+            begin, end = int(held.min()), int(held.max()) + 1
+            for first in range(begin, end, length):
+                last = min(first + length, end)
+                yield self._piece(first, last, way.stride, only)
+                share = (last - begin) / (end - begin)
+                self._tell((share + (only or 0)) / (symbols if alone else 1), way)
+
+    def _differing(self, piece: Chunk, way: Way, columns: list[int]) -> dict[int, Found]:
+        """Change what comes after every bar of a chunk; return by column the rows that moved."""
+        base, slack = piece.base(columns), way.tolerance * self.bars.spread[columns]
+        phases = piece.phases(way.stride)
+        piece.ready()
+
+        def one(job: tuple[str, int]) -> tuple[str, np.ndarray, np.ndarray]:
+            kind, k = job
+            rows = piece.compared(phases[k])
+            if not len(rows):
+                return kind, rows, np.empty((0, 0), bool)
+            later = np.concatenate([phases[(k + i) % way.stride] for i in range(1, AHEAD + 1)])
+            values = self._values(piece, columns, kind, later, rows)
+            return kind, rows, differ(values, base[rows], slack)
+
+        found: dict[int, Found] = {}
+        jobs = [(kind, k) for kind in bend.KINDS for k in range(way.stride)]
+        for kind, rows, wrong in self._pool.map(one, jobs):
+            for row, column in zip(*np.nonzero(wrong)):
+                found.setdefault(columns[column], []).append((int(rows[row]), kind))
+        for column in columns:
+            self.tallies[column].checked += int(piece.fit.sum())
+        return found
+
+    # -- what differs --------------------------------------------------------------------------
+
+    def _judged(self, piece: Chunk, way: Way, column: int, found: Found) -> str:
+        """Tell what looks ahead from what remembers; say whether the column is done with."""
+        # each costs two evaluations, a stride two for each of its bars
+        few = len(found) <= max(_SINGLY, way.stride // 16)
+        tried = found if few else found[:: len(found) // _SINGLY]
+        leaks = [one for one in tried if self._moves(piece, way, column, *one, ask=few)]
+        if not leaks:
+            return "" if few else "longer"
+        if len(found) > _LISTED and len(leaks) < len(tried):
+            return "longer"  # most remember: a longer stride tells what is left
+        if len(found) <= _LISTED:
+            leaks = [one for one in found if self._moves(piece, way, column, *one, ask=True)]
+        counted = leaks if len(found) <= _LISTED else found
+        self._prove(column, {int(piece.index[row]) for row, _ in counted}, piece, leaks)
+        return "proven" if self.tallies[column].mismatches > _LISTED else ""
+
+    def _prove(self, column: int, rows: set[int], piece: Chunk, leaks: Found) -> None:
+        tally = self.tallies[column]
+        tally.mismatches += len(rows)
+        moment = min(leaks, key=lambda one: int(piece.at[one[0]]))
+        tally.first = tally.first or (int(piece.index[moment[0]]), moment[1])
+
+    def _moves(
+        self, piece: Chunk, way: Way, column: int, row: int, kind: str, *, ask: bool
+    ) -> bool:
+        """Compare two histories that are the same up to a row and differ after it."""
+        later = np.flatnonzero((piece.at > piece.at[row]) & (piece.at <= piece.at[row] + AHEAD))
+        here = np.array([row])
+        clean = self._values(piece, [column], rows=here)
+        if differ(clean, self._values(piece, [column], kind, later, here), _EXACT).any():
+            return True
+        slack = way.tolerance * self.bars.spread[[column]]
+        unlike = differ(clean, piece.base([column])[here], slack).any()
+        return bool(ask and unlike and self.official(int(piece.index[row]), column, kind))
+
+    def official(self, row: int, column: int, kind: str) -> bool:
+        """Tell whether the table's own value moves, made the whole way with other later bars."""
+        value, before = self.remade(int(self.bars.at[row]), kind), self.bars.table
+        rows, values = value
+        here = np.flatnonzero(rows == row)
+        return bool(differ(values[here][:, [column]], before[[row]][:, [column]], _EXACT).any())
+
+    def remade(self, at: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of one moment and their values, made with other bars after it."""
+        reach = self.subject.reach
+        piece = self._piece(0 if reach is None else max(at - reach, 0), at + 1)
+        here = piece.at == at
+        changed = piece.view(kind, np.flatnonzero(piece.at > at))
+        values = self.subject.whole(changed.frame())
+        return piece.index[here], values[here]
+
+    def _before_gaps(self) -> None:
+        """Try the bars whose next one lies further off than a stride changes."""
+        every = list(range(len(self.tallies)))
+        for row in np.flatnonzero(self.bars.next > AHEAD).tolist():
+            at, far = int(self.bars.at[row]), int(self.bars.next[row])
+            piece = self._piece(max(at - _BEFORE_GAP, 0), at + far)
+            here, later = np.flatnonzero(piece.index == row), np.flatnonzero(piece.at > at)
+            clean = self._values(piece, every, rows=here)
+            for kind in bend.KINDS:
+                wrong = differ(clean, self._values(piece, every, kind, later, here), _EXACT)[0]
+                for column in np.flatnonzero(wrong).tolist():
+                    self._prove(column, {row}, piece, [(int(here[0]), kind)])
+            for tally in self.tallies:
+                tally.checked += 1
+
+    # -- bar by bar ----------------------------------------------------------------------------
+
+    def _each(self, columns: list[int]) -> list[int]:
+        """Make the table anew for one bar after the other: there is no shorter way."""
+        reach, moments = self.subject.reach, self.bars.moments
+        cost = self.bars.bars.height / moments * min(reach or moments / 2, moments / 2)
+        count = min(moments, max(int(_MOST_ROWS / cost), 100))
+        for k, at in enumerate(np.unique(np.linspace(0, moments - 1, count).astype(int)).tolist()):
+            kind = bend.KINDS[k % len(bend.KINDS)]
+            rows, values = self.remade(at, kind)
+            fit = (self.bars.next[rows] >= 1) & (self.bars.next[rows] <= AHEAD)
+            wrong = differ(values, self.bars.table[rows], 0 * self.bars.spread)
+            for column in columns:
+                tally = self.tallies[column]
+                tally.checked += int(fit.sum())
+                bad = rows[fit & wrong[:, column]]
+                tally.mismatches += len(bad)
+                if len(bad) and tally.first is None:
+                    tally.first = int(bad[0]), kind
+            columns = [c for c in columns if self.tallies[c].mismatches <= _LISTED]
+            self._tell(k / count, Way(0, 0.0))
+            if not columns:
+                break
+        return []
+
+    def _tell(self, share: float, way: Way) -> None:
+        if self.watch:
+            label = f"stride {way.stride}" if way.stride else "bar by bar"
+            self.watch(min(int(share * 1000), 999), 1000, label)
+
+
+def _place(piece: Chunk) -> int:
+    """Return the moment after which an echo is listened to: the middle, earlier in short bars."""
+    return piece.first + (piece.last - piece.first) // (
+        2 if piece.last - piece.first > LONGEST else 3
+    )
+
+
+def _lasts(wrong: np.ndarray, at: np.ndarray, since: int) -> np.ndarray:
+    """Return by column how many moments after `since` the last difference lies; 0 if none.
+
+    What still differs at the end may never cease.
+    """
+    distance = np.maximum(np.where(wrong, at[:, None] - since, 0).max(axis=0, initial=0), 0)
+    return np.where(distance >= at.max() - since, 2.0 * LONGEST, distance)
+
+
+def _grouped(ways: list[Way]) -> dict[Way, list[int]]:
+    """Put columns of strides that are not far apart together, at the longest of them."""
+    groups: dict[Way, list[int]] = {}
+    for column in sorted(range(len(ways)), key=lambda c: -ways[c].stride):
+        way = ways[column]
+        near = (w for w in groups if w.tolerance == way.tolerance)
+        fit = (
+            w for w in near if way.stride >= _NEAR * w.stride and bool(w.stride) == bool(way.stride)
+        )
+        groups.setdefault(next(fit, way), []).append(column)
+    return groups
