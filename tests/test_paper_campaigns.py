@@ -25,7 +25,7 @@ MEMORY_MB = 60
 def test_paper_trading_is_the_backtest_with_faults_and_without():
     found = campaigns.same(1, 1, minutes=40, faults=12)
     assert [found[name] for name in sameness._WRONG] == [0] * len(sameness._WRONG)
-    assert found["bars"] == 80 and found["trades"] > 1
+    assert found["bars"] == 40 and found["trades"] > 1
     assert len(found["struck"]) > 5
     assert found["felt"]["bars by rest"] > 0
     json.dumps(found, allow_nan=False)

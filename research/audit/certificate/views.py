@@ -38,6 +38,7 @@ def view(bars: pl.DataFrame, reads: Collection[str] | None = None) -> View:
 def begins(bars: pl.DataFrame) -> np.ndarray:
     """Tell of each bar whether it is the first of its symbol or follows a gap.
 
+    >>> from datetime import timedelta
     >>> from research.features.warmup import canonical
     >>> bars = canonical(6, interval=timedelta(minutes=1))
     >>> begins(bars.filter(pl.int_range(pl.len()) != 2)).tolist()
