@@ -124,6 +124,8 @@ def discovery(
         progress=batch.progress(f"discovery: {markets} markets"),
     )
     _out(room, found, as_json)
+    if found["failed"]:
+        raise typer.Exit(1)
 
 
 @audit.command()

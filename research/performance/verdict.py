@@ -2,8 +2,8 @@
 
 The rule, in this order:
 
-1. ``nothing``: the IC's interval lies at or below 0, or covers 0 although an edge that pays would
-   have been found four times in five, over ten days or more.
+1. ``nothing``, over ten days or more: the IC's interval lies at or below 0, or covers 0 although
+   an edge that pays would have been found four times in five.
 2. ``deployable``: every check of `checks` holds that can be asked.
 3. ``undecided``: all else; the sentence names what fails, and `Verdict.change` what would help.
 """
@@ -253,7 +253,7 @@ def _said(e: Evidence) -> str:
 def _nothing(e: Evidence) -> tuple[str, str] | None:
     """Tell whether there is nothing, or that it is too early to tell; None where an IC shows."""
     needed = f"break-even needs {e.ic_break_even:.3f}"
-    if e.ic_high <= 0:
+    if e.ic_high <= 0 and e.scored_days >= FEWEST_DAYS:
         return "nothing", f"{_said(e)} lies at or below zero; {needed}"
     if e.ic_low > 0:
         return None
@@ -263,7 +263,8 @@ def _nothing(e: Evidence) -> tuple[str, str] | None:
             "nothing",
             f"{_said(e)} covers zero, and an edge that pays would have shown; {needed}",
         )
-    return "", f"{_said(e)} covers zero, and the sample is too short to tell; {needed}"
+    where = "covers zero" if e.ic_high > 0 else "lies at or below zero"
+    return "", f"{_said(e)} {where}, and the sample is too short to tell; {needed}"
 
 
 def _net(e: Evidence) -> str:
@@ -271,12 +272,20 @@ def _net(e: Evidence) -> str:
 
 
 def _praise(e: Evidence) -> str:
-    tried = f"{e.trials} trials" if e.trials != 1 else "1 trial"
+    raw = "" if e.dsr_raw is None else f" ({e.dsr_raw:.3f} over all)"
+    parts = "day, week and symbol" if e.symbols > 1 else "day and week"
     return (
         f"{_said(e)} against the {e.ic_break_even:.3f} that pays its costs{_net(e)} "
-        f"[{e.net_low:+.1%}, {e.net_high:+.1%}]; deflated Sharpe ratio {e.dsr:.3f} over {tried}; "
-        "it stands without its best day, week and symbol, one bar later and for 1 bp more"
+        f"[{e.net_low:+.1%}, {e.net_high:+.1%}]; deflated Sharpe ratio {e.dsr:.3f} over "
+        f"{_tried(e)}{raw}; it stands without its best {parts}, one bar later and for 1 bp more"
     )
+
+
+def _tried(e: Evidence) -> str:
+    """Say over how many trials a Sharpe ratio was deflated."""
+    made = f"{e.trials} trial{'' if e.trials == 1 else 's'}"
+    alike = e.effective is not None and e.trials is not None and e.effective < e.trials
+    return f"{e.effective:.3g} effective of {made}" if alike else made
 
 
 def _doubt(e: Evidence, because: str, failed: list[str]) -> str:
@@ -319,7 +328,7 @@ def _more_returns(e: Evidence) -> str:
         return "trades: nothing moved"
     if e.days_needed is None or e.days_needed > _LONG:
         return "a higher Sharpe ratio: not even ten years of such days are enough"
-    return f"about {e.days_needed:.0f} days of such returns, now {e.days}, for {e.trials} trials"
+    return f"about {e.days_needed:.0f} days of such returns, now {e.days}, for {_tried(e)}"
 
 
 _WISHES: dict[str, Callable[[Evidence], str]] = {

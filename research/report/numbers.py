@@ -11,7 +11,7 @@ import polars as pl
 from research import bars as bar_room
 from research import datasets, judgement, league, models, pipeline
 from research.errors import UserError
-from research.performance.verdict import Evidence
+from research.performance.verdict import Evidence, Verdict
 from research.scores import Classification
 from research.store import cards, ledger
 from research.study import Study
@@ -32,14 +32,14 @@ def summary(
         JSON values: counts are integers; returns, spread and fees fractions, a fee per side; None
         where not known, never NaN.
     """
-    said = judgement.judge(study, found, tested)
+    said, counted = _judged(study, found, tested)
     content: dict[str, Any] = {
         "study": study.name,
         "run": run,
         "code": cards.whole_package()["source"],
         "verdict": said.to_dict(),
         "trials": said.evidence.trials,
-        "ledger": _ledger(said.evidence),
+        "ledger": counted,
         "data": _data(study),
         "folds": found.binned["fold"].n_unique(),
         "league": rivals.to_dicts(),
@@ -118,14 +118,30 @@ def _backtest(tested: pipeline.Backtest, seen: Evidence) -> dict[str, Any]:
 _RATIOS = ("sharpe", "sharpe_low", "sharpe_high")
 
 
-def _ledger(seen: Evidence) -> dict[str, Any]:
-    """Return the ledger's head and what the number of trials made of the Sharpe ratio."""
-    if seen.unreached:
-        return {"unreached": seen.unreached}
-    counted = {key: getattr(seen, key) for key in ("effective", "dsr", "dsr_raw")}
+def _judged(
+    study: Study, found: pipeline.Evaluation, tested: pipeline.Backtest
+) -> tuple[Verdict, dict[str, Any]]:
+    """Judge, and return the ledger's head and what its count made of the Sharpe ratio.
+
+    Another process may write a row in between; the head must be that of the rows that were counted.
+    """
+    before = _head()
+    while True:
+        said = judgement.judge(study, found, tested)
+        now = _head()
+        if now == before:
+            break
+        before = now
+    if said.evidence.unreached:
+        return said, {"unreached": said.evidence.unreached}
+    counted = {key: getattr(said.evidence, key) for key in ("effective", "dsr", "dsr_raw")}
+    return said, {**now, **counted}
+
+
+def _head() -> dict[str, Any]:
     try:
-        return {**ledger.head(home=True), **counted}
-    except UserError as error:  # it was damaged a moment ago
+        return ledger.head(home=True)
+    except UserError as error:
         return {"unreached": str(error)}
 
 

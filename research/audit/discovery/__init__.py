@@ -36,7 +36,7 @@ FREE: dict[str, Any] = {
 WORDS = ("deployable", "undecided", "nothing")
 _RULES: dict[str, tuple[str, float, float]] = {
     "threshold": ("backtest.enter", 0.5, 5.0),  # bps
-    "quantile": ("evaluation.bins", 5, 14),
+    "quantile": ("evaluation.bins", 5, 24),
     "probability": ("backtest.enter_probability", 0.36, 0.63),
     "follow": ("sizing.fraction", 0.05, 0.5),
 }
@@ -91,8 +91,9 @@ def run(
     -------
     dict
         ``markets, edge_claimed, deployable, undecided, nothing`` (at the study's costs), ``rate``
-        with ``low`` and ``high`` of being deployable; ``edge`` and ``free``, the same for the claim
-        of an edge before costs and for the verdict at no cost; ``rows`` and ``failed``.
+        with ``low`` and ``high`` of being deployable, over the markets that did not fail; ``edge``
+        and ``free``, the same for the claim of an edge before costs and for the verdict at no
+        cost; ``asked`` (markets), ``rows`` and ``failed``.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def run(
         raise UserError(
             "discovery: an edge can be planted into a simulated market only. Leave out --null."
         )
-    study.read(name, options or {})
+    tried = settings(study.read(name, {**(options or {}), "simulated.ic": planted or 0.0}), trials)
     items = [
         Market(name, options or {}, null, planted, seed, trials) for seed in range(1, markets + 1)
     ]
@@ -118,7 +119,8 @@ def run(
         "study": name,
         "null": null,
         "planted": planted,
-        "trials": trials,
+        "trials": len(tried),
+        "asked": markets,
         **counted(sorted(rows, key=lambda row: row["seed"])),
         "failed": failed,
     }
@@ -165,7 +167,8 @@ def _market(market: Market) -> dict[str, Any]:
         if market.null == "shifts":
             made = nulls.shifted(made, seed=market.seed)
         paid = _judged(chosen, made, market.trials)
-        free = _judged(chosen.with_options(FREE), made, market.trials)
+        with own_store():  # a count of its own: what was tried at the study's costs is not in it
+            free = _judged(chosen.with_options(FREE), made, market.trials)
     score, kept = paid["score"], ("word", "net_return", "dsr", "setting")
     return {
         "seed": market.seed,
@@ -229,7 +232,7 @@ def settings(chosen: Study, trials: int) -> list[dict[str, Any]]:
     if key == "backtest.enter":
         values = [f"{value:g} bps" for value in values]
     elif key == "evaluation.bins":
-        values = sorted({round(value) for value in values})
+        values = sorted({round(value) for value in values})  # twenty at most
     return [{key: value} for value in values]
 
 
@@ -237,7 +240,8 @@ def text(found: dict[str, Any]) -> str:
     """Say the rates in lines."""
     what = f"planted IC {found['planted']:g}" if found["planted"] else "without an edge"
     lines = [
-        f"{found['markets']} markets ({found['null']}) {what}, best of {found['trials']} settings",
+        f"{found['markets']} of {found['asked']} markets ({found['null']}) {what}, "
+        f"best of {found['trials']} settings",
         _line("an edge before costs", found["edge_claimed"], found["edge"]),
         _line("deployable", found["deployable"], found),
         _line("deployable at no cost", found["free"]["deployable"], found["free"]),

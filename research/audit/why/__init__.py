@@ -68,11 +68,11 @@ def run(run_id: str, symbol: str, time: str | datetime) -> dict[str, Any]:
 def _moment(time: str | datetime) -> datetime:
     try:
         read = datetime.fromisoformat(time) if isinstance(time, str) else time
-    except ValueError as error:
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise UserError(
             f"why: {time!r} is no time. Write it as '2025-05-18 06:05' (UTC)."
         ) from error
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
 def _check(scene: Scene, symbol: str, time: datetime) -> None:

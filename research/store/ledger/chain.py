@@ -74,13 +74,14 @@ def read() -> Chain:
     path = place()
     with LOCK:
         before = _known.get(path)
+        # heads first: what another process adds after them only makes the ledger longer
+        seen = list(heads.found()) if before is None else []
         try:
             now = _read(path, before)
         except OSError as error:
             raise UserError(f"ledger {path}: cannot be read: {error.strerror}.") from error
-        if before is None:
-            for head in heads.found():
-                _hold(now, head)
+        for head in seen:
+            _hold(now, head)
         _known[path] = now
         return now
 
@@ -100,7 +101,9 @@ def append(body: Row) -> tuple[int, str]:
             path.parent.mkdir(parents=True, exist_ok=True)
         else:
             _set_aside(chain)
-        return _write(chain, body)
+        number, digest = _write(chain, body)
+        heads.keep(number, digest)
+        return number, digest
 
 
 def _write(chain: Chain, body: Row) -> tuple[int, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from research.errors import UserError, nearest
 from research.store.ledger import trials
 
 COLUMNS: dict[str, Any] = {
@@ -37,8 +38,20 @@ def table(lineage: str | None = None) -> pl.DataFrame:
         ``lineage, config, note``, how often it was ``begun`` and ``done``, and what the newest
         runs found: ``ic, ic_low, ic_high, net_return, sharpe``, and ``days`` of daily returns.
         Null where nobody looked, or it was never done.
+
+    Raises
+    ------
+    UserError
+        If nothing was tried on that data.
     """
-    return pl.DataFrame([_row(known) for known in trials.known(lineage)], schema=COLUMNS)
+    found = trials.known(lineage)
+    if lineage is not None and not found:
+        known = sorted({trial.lineage for trial in trials.known()})
+        raise UserError(
+            f"trials: none on {lineage!r}.{nearest(lineage, known)} There are some on: "
+            f"{', '.join(known) or 'nothing yet'}."
+        )
+    return pl.DataFrame([_row(trial) for trial in found], schema=COLUMNS)
 
 
 def _row(known: trials.Known) -> dict[str, Any]:
@@ -49,7 +62,7 @@ def _row(known: trials.Known) -> dict[str, Any]:
 
 
 def text(lineage: str | None = None) -> str:
-    """Return the ledger as a terminal shows it: counts by lineage, then the newest trials."""
+    """Return the ledger as a terminal shows it: counts by lineage, then its last thirty trials."""
     found = table(lineage)
     if found.is_empty():
         return "no trials yet: every evaluation and backtest is written down"
