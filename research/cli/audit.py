@@ -11,7 +11,8 @@ from research.flags import FLAGS, Debug, Json, Name, Settings, read_options
 
 audit = typer.Typer(
     help="Evidence: causality (nothing looks ahead), mutations (leaks are caught), "
-    "discovery (how often luck passes), paths (one study along several histories).",
+    "discovery (how often luck passes), paths (one study along several histories), autopsy (where "
+    "published numbers came from).",
     no_args_is_help=True,
 )
 Study, Symbols = FLAGS["study"], FLAGS["symbols"]
@@ -152,6 +153,23 @@ def paths(
     watch = batch.progress("splits")
     found = room.run(chosen, groups=groups, test_groups=test_groups, progress=watch)
     _out(room, found, as_json)
+
+
+@audit.command()
+def autopsy(
+    source: Annotated[str, typer.Argument(metavar="S1|S2|S3|S4", help="Which source.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Where a source's kind of number came from: each leak taken out in turn, on a random walk.
+
+    Only the last line is a result; notebook 09 shows all four as pictures.
+    """
+    from research.audit import autopsy as room
+    from research.cli import _set_up_log
+
+    _set_up_log(debug)
+    _out(room, room.run(source), as_json)
 
 
 def verify(

@@ -4,6 +4,7 @@ Every function takes ``ax=``, a place to draw on, and makes its own where none i
 say what is seen, axes say their unit, times are UTC, colours are told apart by all eyes.
 """
 
+from research.plots.autopsy import waterfall
 from research.plots.classes import calibration, confusion
 from research.plots.explain import importance, shap_bar, shap_beeswarm
 from research.plots.features import correlation, distribution, feature_ic
@@ -80,4 +81,5 @@ __all__ = [
     "sheets",
     "trades_on_price",
     "truth",
+    "waterfall",
 ]
