@@ -126,9 +126,6 @@ finally:
 
 @pytest.fixture
 def helped():
-    if not (ROOT / "research" / "cli.py").exists():
-        pytest.skip("research/cli.py is not written yet")
-
     def call():
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
