@@ -10,6 +10,7 @@ import pytest
 from research import schema, study, tape
 from research.charges import depth
 from research.errors import UserError
+from research.live.feed import records
 from research.trading.rules import REASONS
 from research.trading.rules.words import EQUAL, FOLLOW, FRACTION, KELLY, PROBABILITY
 
@@ -176,12 +177,62 @@ def test_a_bar_without_a_book_is_refused_and_so_is_a_study_without_books(tmp_pat
         tape.lay(made(BOOK, **{"costs.books": str(path)}), source, told)
 
 
+def side(prices, quantities=(5, 5, 5)):
+    return [[str(p), str(q)] for p, q in zip(prices, quantities)]
+
+
+GOOD = side((99, 98, 97)), side((100, 101, 102))
+BOOKS = {
+    "good": GOOD,
+    "shallow": (GOOD[0][:1], GOOD[1][:2]),
+    "crossed": (side((101, 98, 97)), GOOD[1]),
+    "locked": (side((100, 98, 97)), GOOD[1]),
+    "bids turned": (side((97, 98, 99)), GOOD[1]),
+    "asks turned": (GOOD[0], side((102, 101, 103))),
+    "a price twice": (GOOD[0], side((100, 101, 101))),
+    "a hole": (GOOD[0], side((100, 101, 102), (5, 0, 5))),
+    "endless": (GOOD[0], side((100, 101, "inf"))),
+}
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_a_recorded_book_is_one_where_the_live_side_takes_it(name, tmp_path):
+    bids, asks = BOOKS[name]
+    try:
+        live = records.levels(0, bids, asks)
+    except records.Unfit:
+        live = None
+    row = {"symbol": "A", "time": START}
+    for word, levels in (("bid", bids), ("ask", asks)):
+        for i in range(3):
+            price, quantity = levels[i] if i < len(levels) else (None, None)
+            row |= {f"{word}_price_{i}": price, f"{word}_qty_{i}": quantity}
+    older = {f"{word}_{what}_{i}": GOOD[s][i][k] for s, word in enumerate(("bid", "ask"))
+             for i in range(3) for k, what in enumerate(("price", "qty"))}  # fmt: skip
+    rows = [{"symbol": "A", "time": START - MINUTE / 2} | older, row]
+    pl.DataFrame(rows).write_parquet(tmp_path / "books.parquet")
+    when = np.array([int(START.timestamp() * 1e6)])
+    found, known, wrong = depth.at(str(tmp_path), ["A"], np.zeros(1, np.int64), when)
+    assert [known[0], wrong[0]] == [live is not None, live is None]
+    told = [tuple((p, q) for p, q in one if q) for one in found[0].tolist()]
+    assert told == ([live.bids, live.asks] if live else [(), ()])
+
+
+def test_books_that_cannot_be_are_counted_beside_those_that_cover(tmp_path):
+    source, path = bars(), tmp_path / "books.parquet"
+    late = pl.col("time").is_between(START + 9 * MINUTE, START + 12 * MINUTE)
+    crossed = pl.when(late & (pl.col("symbol") == "B")).then(1.01).otherwise(1.0)
+    recorded(source).with_columns(pl.col("bid_price_0") * crossed).write_parquet(path)
+    with pytest.raises(UserError, match=r"covers 77 of 80 \(3 more are crossed or out of order\);"):
+        tape.lay(made(BOOK, **{"costs.books": str(path)}), source, forecasts(source, start=0))
+
+
 @pytest.mark.skipif(not SNAPSHOTS.is_dir(), reason="the shared order-book extracts are not here")
 def test_real_books_are_read_level_by_level():
     times = [datetime(2025, 12, 2, 8, 1, tzinfo=UTC), datetime(2020, 9, 1, 0, 0, 5, tzinfo=UTC)]
     when = np.array([int(t.timestamp() * 1e6) for t in times])
-    levels, known = depth.at(str(SNAPSHOTS), ["BTCUSDT"], np.zeros(2, np.int64), when)
-    assert known.all() and levels.shape == (2, 2, 20, 2)
+    levels, known, wrong = depth.at(str(SNAPSHOTS), ["BTCUSDT"], np.zeros(2, np.int64), when)
+    assert known.all() and not wrong.any() and levels.shape == (2, 2, 20, 2)
     raw = pl.read_parquet(SNAPSHOTS / "binance_um_BTCUSDT_20251202_l20.parquet")
     newest = (
         raw.filter(pl.col("timestamp") <= when[0] // 1000).sort("timestamp").row(-1, named=True)

@@ -167,7 +167,8 @@ def levels(study: Study, table: pl.DataFrame, symbols: list[str]) -> np.ndarray 
     Raises
     ------
     UserError
-        If a bar has no such book: nothing stands in for one that was not recorded.
+        If a bar has no such book, or one that cannot be, as it is crossed or out of order: nothing
+        stands in for one that was not recorded.
     """
     if study.costs.fill != "book":
         return None
@@ -179,15 +180,16 @@ def levels(study: Study, table: pl.DataFrame, symbols: list[str]) -> np.ndarray 
     us = timedelta(microseconds=1)
     when = table["opened"].to_numpy() + latency(study) % study.data.interval // us
     code = table["code"].to_numpy()
-    found, known = depth.at(study.costs.books, symbols, code, when)
+    found, known, wrong = depth.at(study.costs.books, symbols, code, when)
     if not known.all():
         first = int(np.argmin(known))
         moment = pl.from_epoch(pl.Series([int(when[first])]), "us").item()
+        beside = f" ({wrong.sum():,} more are crossed or out of order)" if wrong.any() else ""
         raise UserError(
             f"costs.fill: 'book' needs a book for every bar, and {study.costs.books} covers "
-            f"{int(known.sum()):,} of {len(known):,}; the first without is {symbols[code[first]]} "
-            f"at {moment:%Y-%m-%d %H:%M:%S}. Choose data.start and data.end within what was "
-            "recorded, or take costs.fill=open."
+            f"{int(known.sum()):,} of {len(known):,}{beside}; the first without is "
+            f"{symbols[code[first]]} at {moment:%Y-%m-%d %H:%M:%S}. Choose data.start and data.end "
+            "within what was recorded, or take costs.fill=open."
         )
     return found
 

@@ -36,7 +36,7 @@ class Books(NamedTuple):
 
 def at(
     path: str, symbols: list[str], code: np.ndarray, when: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the newest recorded book of each row at its moment.
 
     Parameters
@@ -57,7 +57,10 @@ def at(
     levels : np.ndarray, shape (n, 2, depth, 2)
         As `trading.depth` walks them; zeros where none was recorded in the minute before.
     known : np.ndarray of bool, shape (n,)
-        Where one was.
+        Where one was, and could be.
+    wrong : np.ndarray of bool, shape (n,)
+        Where the newest one cannot be, by the rule of the live side: its best bid is not below its
+        best ask, or a side is not in strict order. No older one stands in for it.
 
     Raises
     ------
@@ -67,18 +70,29 @@ def at(
     place = whole_path(path)
     found = _read(place, stamps(place))
     depth = max(books.levels.shape[2] for books in found.values())
-    levels, known = np.zeros((len(code), 2, depth, 2)), np.zeros(len(code), bool)
+    levels = np.zeros((len(code), 2, depth, 2))
+    known, wrong = np.zeros(len(code), bool), np.zeros(len(code), bool)
     for number, symbol in enumerate(symbols):
         if symbol not in found:
             continue
         rows, books = np.flatnonzero(code == number), found[symbol]
         place_of = np.searchsorted(books.time, when[rows], side="right") - 1
         fresh = (place_of >= 0) & (when[rows] - books.time[place_of] <= AGE)
-        fresh &= (books.levels[place_of][:, :, 0, 1] > 0).all(axis=1)
-        chosen = books.levels[place_of[fresh]]
-        levels[rows[fresh], :, : chosen.shape[2]] = chosen
-        known[rows] = fresh
-    return levels, known
+        newest = books.levels[place_of]
+        fresh &= (newest[:, :, 0, 1] > 0).all(axis=1)
+        whole = _can_be(newest)
+        known[rows], wrong[rows] = fresh & whole, fresh & ~whole
+        levels[rows[fresh & whole], :, : newest.shape[2]] = newest[fresh & whole]
+    return levels, known, wrong
+
+
+def _can_be(levels: np.ndarray) -> np.ndarray:
+    """Return which books are finite, not crossed, and on each side best first without a hole."""
+    price, shown = levels[..., 0] * [[-1.0], [1.0]], levels[..., 1] > 0  # less is better, twice
+    behind = shown[..., :-1] & (price[..., :-1] < price[..., 1:])
+    ordered = (behind | ~shown[..., 1:]).all(axis=(1, 2))
+    finite = np.isfinite(levels).all(axis=(1, 2, 3))
+    return np.asarray(ordered & finite & (levels[:, 0, 0, 0] < levels[:, 1, 0, 0]))
 
 
 @cache

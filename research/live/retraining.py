@@ -8,6 +8,8 @@ very bars, in the shadow; the champion trades on, stops and all.
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -52,6 +54,7 @@ class Retraining:
         self._bars, self._newer = [prepared.bars], list[Bar]()
         self._todo: dict[str, Any] | None = None
         self._begin: Thread | None = None
+        self._failed: Outcome | None = None
         self.champion: str = prepared.champion
         self.challenger: str | None = None
         self._contest: shadow.Contest | None = None
@@ -109,8 +112,10 @@ class Retraining:
 
     def _polled(self) -> Outcome | None:
         """What came of the training; None while it is being begun, or runs."""
-        begun = self._begin is None or not self._begin.is_alive()
-        return self._trainer.poll() if begun else None
+        if self._begin is not None and self._begin.is_alive():
+            return None
+        failed, self._failed = self._failed, None
+        return failed or self._trainer.poll()
 
     def before(self, now: int, forecaster: Forecaster) -> Events:
         """Put models into effect that are due at `now`, and say so."""
@@ -231,18 +236,26 @@ class Retraining:
         self._begin.start()
 
     def _train(self, asked: dict[str, Any]) -> None:
-        """Write down the bars of the training window, and start the training on them."""
-        when = at(asked["at"])
+        """Start the training that is asked for; one that cannot be has failed like any other."""
+        path = self._trainer.folder / "bars.parquet"
+        facts = {"why": asked["trigger"]}
+        study = self._study.model_dump(mode="json")
+        job = Job(study, str(path), asked["at"], str(self._kept.folder), facts)
+        try:
+            self._gather(path, at(job.at))
+            self._trainer.start(job)
+        except (OSError, UserError, pl.exceptions.PolarsError) as error:  # a full disk, no process
+            why = " ".join(f"could not be begun: {error}".split())
+            self._failed = Outcome(job, None, why[:500], 0.0)
+
+    def _gather(self, path: Path, when: datetime) -> None:
+        """Write down the bars of the training window, and drop those before it."""
         spans = self._study.validation
         since = when - spans.train - spans.embargo - reach(self._study) - 2 * DAY
         kept = len(self._bars)
         known = pl.concat(self._bars[:kept]).filter(pl.col("open_time") >= since).sort(schema.KEY)
-        path = self._trainer.folder / "bars.parquet"
         atomic.write_parquet(path, known.filter(pl.col("time") <= when))
-        facts = {"why": asked["trigger"]}
-        study = self._study.model_dump(mode="json")
-        self._bars = [known, *self._bars[kept:]]
-        self._trainer.start(Job(study, str(path), asked["at"], str(self._kept.folder), facts))
+        self._bars[:kept] = [known]  # in place: bars that come meanwhile are appended to this list
 
     # -- besides -----------------------------------------------------------------------------------
 

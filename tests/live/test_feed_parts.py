@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from research.live.clock import WallClock
 from research.live.feed import stream as stream_room
 from research.live.feed.assembly import MEMORY, ROOM, Assembly
 from research.live.feed.binance import Binance
@@ -17,7 +18,7 @@ from research.live.feed.checking import PrintCheck
 from research.live.feed.limits import Limits, Pauses
 from research.live.feed.prints import add, differences
 from research.live.feed.records import Bad, Depth, Print, Reply, Seen, Unfit
-from research.live.feed.rest import Unanswered
+from research.live.feed.rest import Host, Unanswered
 from research.live.feed.shown import Shown
 from research.live.feed.skew import Skew
 from research.live.feed.stream import Stream
@@ -417,7 +418,8 @@ class FakeHost:
     def __init__(self, fails=0):
         self.fails, self.asked = fails, []
 
-    async def get(self, ask):
+    async def get(self, ask, *, spare):
+        assert spare, "bars come first"
         self.asked.append(ask.params["fromId"])
         if self.fails:
             self.fails -= 1
@@ -510,6 +512,69 @@ async def test_a_hole_that_cannot_be_filled_is_not_checked():
     check, notes = await checked(made[:place] + made[place + 2 :], klines(), FakeHost(fails=1))
     assert check.counts["compared"] == 1
     assert [(kind, body["filled"]) for kind, body in notes] == [("trades_missing", False)]
+
+
+@pytest.mark.parametrize(("lost", "pages", "filled"), [(15, 5, True), (16, 5, False)])
+async def test_a_hole_is_given_five_pages(lost, pages, filled):
+    made, host = trades(), FakeHost()
+    check, notes = await checked(made[:20] + made[20 + lost :], klines(), host)
+    assert host.asked == [made[20 + 3 * k].id for k in range(pages)]
+    assert [(body["last"] - body["first"] + 1, body["filled"]) for _, body in notes] == [
+        (lost, filled)
+    ]
+    assert check.counts["disagree"] == 0
+
+
+async def test_holes_take_turns():
+    flying = most = 0
+
+    class Slow(FakeHost):
+        async def get(self, ask, *, spare):
+            nonlocal flying, most
+            flying += 1
+            most = max(most, flying)
+            await asyncio.sleep(0)
+            flying -= 1
+            return await super().get(ask, spare=spare)
+
+    notes = []
+    check = PrintCheck(BINANCE, Slow(), MINUTE, lambda *note: notes.append(note))
+    for trade in trades()[:30]:
+        for k in range(20):
+            if trade.id != 25:
+                check.trade(trade._replace(symbol=f"S{k}USDT"))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    await check.close()
+    assert len(notes) == 20 and most == 1
+
+
+async def test_the_check_of_trades_leaves_weight_for_bars(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALPHABOOK_DATA", str(tmp_path))
+    host = Host(SimpleNamespace(port=None), BINANCE, WallClock(), Limits())
+    half = BINANCE.budget // 4  # of what is ours, which is half of what the venue allows
+    sent = []
+
+    async def answer(ask):
+        sent.append(ask)
+        return 200, b"[]", {}
+
+    monkeypatch.setattr(host, "_exchange", answer)
+    monkeypatch.setattr(host, "_roll", lambda: None)  # it stays the same minute
+    prints, bars = BINANCE.prints("BTCUSDT", 1), BINANCE.page("BTCUSDT", 0, 2)
+    with pytest.raises(Unanswered):
+        while len(sent) < 1_000:
+            await asyncio.wait_for(host.get(prints, spare=True), 1.0)
+    assert len(sent) == half // prints.weight and host.used <= half
+    before, host.why = len(sent), "what bars met"
+    for _ in range(100):
+        await asyncio.wait_for(host.get(bars), 1.0)
+    assert len(sent) == before + 100 and not host.why
+    host.used = 0
+    monkeypatch.setattr(host, "_quiet_until", host._quiet_until + 60)
+    with pytest.raises(Unanswered):  # at once: what waits for the end of a silence are bars
+        await asyncio.wait_for(host.get(prints, spare=True), 1.0)
+    assert not host.why
 
 
 def test_rounded_sums_are_no_difference():

@@ -1,7 +1,10 @@
 """Retraining over a restart: a drift alarm comes at the same bar, with the same evidence."""
 
+import errno
+import subprocess
 from collections import deque
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
@@ -13,9 +16,10 @@ from research.live.forecaster import Forecaster
 from research.live.journal import Event
 from research.live.prepare import Prepared, _trained
 from research.live.retraining import Retraining
-from research.live.rows import at, micros, moments
+from research.live.rows import at, micros, moments, table
 from research.live.state import State
 from research.live.trainer import drift_facts
+from research.store import atomic
 
 LIMIT = 2.0
 """Of the index: met by a window that is full, and not the first full one."""
@@ -116,6 +120,70 @@ def test_rows_of_a_watch_that_is_over_are_not_refilled(market, tmp_path):
     ready.watched = later[290].time
     retraining = Retraining(ready)
     assert len(retraining._watch._kept) == 10
+
+
+OFTEN = {"retrain.every": "1 h", "retrain.drift": "none"}
+
+
+def announced(folder, market):
+    """Return a run in which a training has just been announced, and the moments after that."""
+    study, *others = market
+    often = study.with_options(OFTEN), *others
+    ready, later = prepared(folder, begun(folder, often), often, []), others[-1]
+    retraining = Retraining(ready)
+    for number, moment in enumerate(later, start=1):
+        if events := retraining.after(moment, [], ready.forecaster, STEP):
+            assert [kind for kind, _ in events] == ["retrain"]
+            return retraining, ready.forecaster, later[number:]
+    raise AssertionError("no training was due")
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def full_of_polars(table, *_, **__):
+    table.lazy().sink_parquet("/dev/full")
+
+
+FULL = {
+    "no process": (subprocess, "Popen", full),
+    "no room": (atomic, "sync", full),
+    "no room, says polars": (pl.DataFrame, "write_parquet", full_of_polars),
+}
+
+
+@pytest.mark.parametrize("where", FULL)
+def test_a_training_that_cannot_be_begun_has_failed_and_the_next_one_is_asked_for(
+    where, market, tmp_path, monkeypatch
+):
+    if "polars" in where and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    retraining, forecaster, later = announced(tmp_path, market)
+    with monkeypatch.context() as patch:
+        patch.setattr(*FULL[where])
+        retraining.begin()
+        retraining._begin.join()
+    said = [event for m in later[:5] for event in retraining.before(m.time, forecaster)]
+    assert [kind for kind, _ in said] == ["train_failed"]
+    assert "could not be begun: " in said[0][1]["why"] and "\n" not in said[0][1]["why"]
+    asked = [e for m in later for e in retraining.after(m, [], forecaster, STEP)]
+    assert [kind for kind, _ in asked] == ["retrain"]
+    retraining.begin()
+    retraining._begin.join()
+    assert retraining._trainer.busy
+    retraining.close()
+
+
+def test_bars_that_come_while_a_training_is_begun_are_kept(market, tmp_path, monkeypatch):
+    retraining, _, later = announced(tmp_path, market)
+    monkeypatch.setattr(retraining._trainer, "start", lambda job: True)
+    kept = retraining._bars  # as a thread holds it that is about to append
+    retraining.begin()
+    retraining._begin.join()
+    coming = table(list(later[0].bars), 60_000_000)
+    kept.append(coming)
+    assert retraining._bars[-1] is coming and len(retraining._bars) == 2
 
 
 def test_what_is_watched_is_the_newest_training_that_came_to_something():

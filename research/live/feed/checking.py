@@ -28,12 +28,14 @@ from research.live.moments import Bar
 
 _WAITING = 20_000
 _KEPT = 8
+_PAGES = 5
 
 
 class PrintCheck:
     """Builds bars of trades, fills holes in their ids by REST, and notes where klines differ.
 
-    Nothing waits for it: a bar that cannot be checked in time is not checked.
+    Nothing waits for it: a bar that cannot be checked in time is not checked. It asks for one page
+    at a time, for five of a hole at most, and only with weight that bars do not need.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ class PrintCheck:
         Length of a bar, microseconds.
     note : callable
         Told ``trades_disagree``, with the kline, the built bar and the fields that differ, and
-        ``trades_missing``, with the ids that a stream left out and whether REST had them.
+        ``trades_missing``, with the ids that a stream left out and whether REST filled them in.
 
     Attributes
     ----------
@@ -59,6 +61,7 @@ class PrintCheck:
         self._longer: dict[str, Gathering | None] = {}
         self._waiting: dict[str, deque[Print]] = {}
         self._filling: dict[str, asyncio.Task[None]] = {}
+        self._asking = asyncio.Lock()  # bars wait for the same few connections
         self._built: dict[str, dict[int, Bar]] = {}
         self._klines: dict[str, dict[int, Bar]] = {}
         self.counts = {"compared": 0, "disagree": 0, "missing": 0}
@@ -128,10 +131,12 @@ class PrintCheck:
     async def _asked(self, symbol: str, first: int, until: int) -> list[Print]:
         found: list[Print] = []
         venue: Any = self._venue
-        while first < until:
-            page = venue.told_prints(await self._host.get(venue.prints(symbol, first)), symbol)
+        for _ in range(_PAGES):
+            async with self._asking:
+                told = await self._host.get(venue.prints(symbol, first), spare=True)
+            page = venue.told_prints(told, symbol)
             found += [trade for trade in page if first <= trade.id < until]
-            if not page or page[-1].id < first:
+            if not page or not first <= page[-1].id < until - 1:
                 break
             first = page[-1].id + 1
         return found

@@ -22,6 +22,7 @@ from research.sources.binance.venue import read_json
 from research.store import atomic
 
 _SHARE = 0.5  # of the budget: another program may live behind the same address
+_SPARE = 0.5  # of that: what nothing waits for leaves the rest to what bars wait for
 _MINUTE = 60.0
 _LOOK = 0.2
 
@@ -32,6 +33,10 @@ class Unanswered(Exception):
 
 class Refused(Exception):
     """The venue does not know what was asked for; another try is no use."""
+
+
+class _NoneToSpare(Unanswered):
+    """Not asked: what is left of the minute's weight is kept for others."""
 
 
 class Host:
@@ -70,26 +75,38 @@ class Host:
         """Seconds for which the venue wants no request."""
         return max(0.0, self._quiet_until - time.monotonic())
 
-    async def get(self, ask: Ask) -> Any:
+    async def get(self, ask: Ask, *, spare: bool = False) -> Any:
         """Return the JSON of one answer, after any silence the venue asked for.
+
+        Parameters
+        ----------
+        ask : Ask
+            What is asked.
+        spare : bool
+            Whether nothing waits for it: it is sent only at once, and only while, with it, half of
+            this minute's weight is left.
 
         Raises
         ------
         Unanswered
-            If no answer came or it is not one.
+            If no answer came or it is not one, or there is no weight to spare.
         Refused
             If the venue does not know the symbol.
         """
         try:
-            found = await self._send(ask)
+            found = await self._send(ask, spare=spare)
+        except _NoneToSpare:
+            raise  # nothing was asked: it says nothing of the venue
         except Unanswered as error:
             self.why = str(error)
             raise
         self.why, self.last_us = "", self._clock.now()
         return found
 
-    async def _send(self, ask: Ask) -> Any:
+    async def _send(self, ask: Ask, *, spare: bool) -> Any:
         async with self._slots:
+            if spare and not self._spares(ask.weight):
+                raise _NoneToSpare
             # between the last look and the sending nothing is awaited: no request slips into a
             # silence that another one was just told of
             while (wait := self._must_wait(ask.weight)) > 0:
@@ -150,6 +167,10 @@ class Host:
         self._roll()
         fits = self.used + weight <= self._budget or self.used == self._flying == 0
         return 0.0 if fits else _LOOK
+
+    def _spares(self, weight: int) -> bool:
+        self._roll()
+        return not self.quiet and self.used + weight <= self._budget * _SPARE
 
     def _roll(self) -> None:
         # market minutes; a second late, as the venue's clock may be behind ours
