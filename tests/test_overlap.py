@@ -58,25 +58,68 @@ def test_errors_are_statsmodels():
     assert found.t_naive == pytest.approx(found.ic * n / np.sqrt((felt**2).sum()))
 
 
+def apart(table, since, by):
+    """Move what comes after a moment to later."""
+    later = pl.col("time") >= since
+    return table.with_columns(pl.when(later).then(pl.col("time") + by).otherwise("time"))
+
+
+def test_shifts_are_scipys_correlations_of_rolled_forecasts():
+    """One symbol: every row meets another, however long the gap; so says the plain definition."""
+    table = market(days=3, seed=2, edge=0.05)
+    forecast, y = table["forecast"].to_numpy(), table["y"].to_numpy()
+    rolled = np.array([np.roll(forecast, k) for k in range(144, len(y) - 144 + 1)])
+    peers = np.array([spearmanr(one, y).statistic for one in rolled])
+    expected = (1 + (np.abs(peers) >= abs(spearmanr(forecast, y).statistic) - 1e-12).sum()) / (
+        1 + len(peers)
+    )
+    for gap in (timedelta(0), timedelta(hours=3), timedelta(days=180)):
+        found = judged(apart(table, START + timedelta(hours=30), gap))
+        assert found.shifts == len(peers) == len(y) - 2 * 144 + 1
+        assert found.p_shift == pytest.approx(expected)
+
+
 def test_shifts_are_those_of_the_slow_twin():
-    """Every shift of a day or more, with a gap, two symbols and one of them late."""
+    """With a gap, two symbols and one of them late: joined by key, one shift after the other."""
     table = market(days=3, symbols=2, seed=2, edge=0.05)
-    late = (pl.col("symbol") == "S1") & (pl.col("time") < START + timedelta(hours=5))
-    gap = pl.col("time").is_between(START + timedelta(hours=30), START + timedelta(hours=33))
+    late = (pl.col("symbol") == "S1") & (pl.col("time") < START + timedelta(hours=30))
+    gap = pl.col("time").is_between(START + timedelta(hours=40), START + timedelta(hours=43))
     table = table.filter(~late & ~gap)
-    found, size = judged(table), 3 * 144
-    place = (table["time"] - START).to_physical().to_numpy() // 600_000_000 - 1
-    u, v = ((table[c].rank() - table[c].rank().mean()).to_numpy() for c in ("forecast", "y"))
-    both = u.std() * v.std()
-    at = {(s, p): k for k, (s, p) in enumerate(zip(table["symbol"], place))}
-    values = []
-    for shift in range(size):
-        pairs = [(k, at.get((s, (p + shift) % size))) for (s, p), k in at.items()]
-        real = [(a, b) for a, b in pairs if b is not None]
-        values.append(np.mean([u[a] * v[b] for a, b in real]) / both)
-    far = np.abs(values[144 : size - 144 + 1]) >= abs(values[0]) - 1e-12
-    assert found.shifts == size - 2 * 144 + 1 == len(far)
-    assert found.p_shift == pytest.approx((1 + far.sum()) / (1 + len(far)))
+    ranks = (pl.col(c).rank() - pl.col(c).rank().mean() for c in ("forecast", "y"))
+    table = table.select("symbol", "time", *ranks).with_columns(
+        pl.col("forecast", "y") / pl.col("forecast", "y").std(ddof=0)
+    )
+    moments = table["time"].unique().sort()
+
+    def met(shift):
+        to = pl.concat([moments[shift:], moments[:shift]])
+        moved = table.with_columns(pl.col("time").replace_strict(moments, to)).drop("y")
+        both = moved.join(table.drop("forecast"), on=("symbol", "time"))
+        return both.select(pl.col("forecast") * pl.col("y")).to_series()
+
+    pairs = [met(shift) for shift in range(144, len(moments) - 144 + 1)]
+    kept = [one for one in pairs if len(one) >= table.height / 2]
+    force = [abs(one.sum()) / np.sqrt(len(one)) for one in kept]
+    far = np.array(force) >= abs(met(0).sum()) / np.sqrt(table.height) - 1e-9
+    found = judged(table)
+    assert found.shifts == len(kept)
+    assert found.p_shift == pytest.approx((1 + far.sum()) / (1 + len(kept)))
+
+
+def test_symbols_that_never_lived_together_leave_few_shifts():
+    """Shifts under which most rows meet nothing are no chance to be as far off."""
+    start, end = START + timedelta(days=4), START + timedelta(days=8)
+    first = (pl.col("symbol") == "S0") & (pl.col("time") <= start)
+    last = (pl.col("symbol") == "S1") & pl.col("time").is_between(start, end, closed="right")
+    found = judged(market(days=8, symbols=2).filter(first | last))
+    # of two stretches of four days half meet after a shift of two days or less, either way
+    assert found.shifts == 2 * (2 * 144 - 144 + 1)
+
+
+def test_a_shift_moves_every_row_by_a_day_or_more_of_sparse_rows():
+    table = market(days=60).filter(pl.col("time").dt.hour() == 7).gather_every(6)
+    found = judged(table)
+    assert table.height == 60 and found.shifts == 60 - 2 + 1
 
 
 def test_of_persistent_noise_five_percent_are_found():
@@ -87,6 +130,16 @@ def test_of_persistent_noise_five_percent_are_found():
     assert max(by_t, by_shift) <= binom.ppf(0.995, 200, 0.07)
     assert by_t >= 2 and by_shift >= 2
     assert 0.35 <= np.mean([abs(one.t_naive) > 1.96 for one in found]) <= 0.65
+
+
+def test_size_stays_where_a_long_gap_lies_between():
+    """Two pieces of four days, half a year apart: a shift into the gap must not pass for chance."""
+    half = START + timedelta(days=4)
+    found = [judged(apart(market(seed=s), half, timedelta(days=180))) for s in range(200)]
+    by_shift = sum(one.p_shift <= 0.05 for one in found)
+    assert 2 <= by_shift <= binom.ppf(0.995, 200, 0.07)
+    skilled = judged(apart(market(edge=0.3, seed=3), half, timedelta(days=180)))
+    assert skilled.p_shift < 0.02
 
 
 def test_skill_is_found():

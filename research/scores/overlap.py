@@ -41,10 +41,11 @@ class ICTest:
         Two-sided, of `t`.
     p_shift : float or None
         Two-sided: share of shifts of the forecasts in time, by a day or more, that give a
-        correlation as far from zero. Exact for whatever memory forecasts and returns have. None
-        where fewer than 19 shifts are possible.
+        correlation as far from zero. It keeps whatever memory forecasts and returns have, and is
+        right but for the seams (ends and gaps are joined) where both are stationary and the
+        sample is long beside their memory. None where fewer than 19 shifts are possible.
     shifts : int
-        How many there are.
+        How many there are, those under which at least half as many rows meet a return.
     n_rows, n_times : int
         Rows scored, and moments at which they lie.
     """
@@ -102,7 +103,10 @@ def ic_test(forecasts: Any, *, horizon: timedelta, interval: timedelta) -> ICTes
     once, so a day's own mean lifts nothing. On returns over ten bars and a forecast of AR(.95)
     without skill, 5 % by `t` and by `p_shift` are 5 %, by `t_naive` one half.
 
-    A shift moves all symbols by the same time and wraps round; gaps stay gaps.
+    A shift moves the forecasts of all symbols along the moments that hold any row, the same number
+    of moments for all, and wraps round: a gap is stepped over as the end is. Under some shifts
+    symbols that were not there all the time meet fewer returns; each sum is held against the root
+    of the rows that meet, and shifts under which less than half of them meet are left out.
 
     References
     ----------
@@ -162,10 +166,11 @@ def _ranks(values: pl.Series, what: str) -> np.ndarray:
 
 def _error(sums: np.ndarray, lags: int, *, flat: bool) -> float:
     """Root of the long-run sum of squares; 0 where it is not above zero."""
-    total = float(sums @ sums)
+    total = float((sums * sums).sum())
     for k in range(1, min(lags, len(sums) - 1) + 1):
         weight = 1.0 if flat else 1 - k / (lags + 1)
-        total += 2 * weight * float(sums[k:] @ sums[:-k])
+        # not `@`: its threads wait for each other on long samples when the machine is busy
+        total += 2 * weight * float((sums[k:] * sums[:-k]).sum())
     return math.sqrt(max(total, 0.0))
 
 
@@ -184,23 +189,34 @@ def _shifted(
 ) -> tuple[int, float | None]:
     """Count the shifts of `least` bars or more, and those with a correlation as far from zero.
 
-    Every shift at once: the circular cross-correlation is a product of Fourier transforms.
+    Every shift at once: the circular cross-correlation is a product of Fourier transforms. Along
+    the clock a gap would leave shifts under which nothing meets: zeros that pass for chance.
     """
-    size = int(place.max()) + 1
-    allowed = np.arange(least, size - least + 1)
-    if len(allowed) < _FEWEST_SHIFTS:
-        return max(len(allowed), 0), None
+    moments, at = np.unique(place, return_inverse=True)
+    size, fewest = len(moments), _fewest(moments, least)
     both, met = np.zeros(size), np.zeros(size)
     code = symbol.rle_id().to_numpy()
     for k in range(int(code.max()) + 1):
         mine = code == k
         here, x, y = np.zeros((3, size))
-        here[place[mine]], x[place[mine]], y[place[mine]] = 1.0, u[mine], v[mine]
+        here[at[mine]], x[at[mine]], y[at[mine]] = 1.0, u[mine], v[mine]
         both += _circular(x, y)
-        met += _circular(here, here)
-    value = both / np.maximum(met, 1.0)
-    far = np.abs(value[allowed]) >= abs(value[0]) - 1e-12
+        met += np.rint(_circular(here, here))
+    allowed = np.arange(fewest, size - fewest + 1)
+    allowed = allowed[met[allowed] >= met[0] / 2]
+    if len(allowed) < _FEWEST_SHIFTS:
+        return len(allowed), None
+    far = np.abs(both[allowed]) / np.sqrt(met[allowed]) >= abs(both[0]) / np.sqrt(met[0]) - 1e-9
     return len(allowed), float((1 + far.sum()) / (1 + len(allowed)))
+
+
+def _fewest(moments: np.ndarray, least: int) -> int:
+    """Return how many moments a shift must have to move each of them by `least` bars or more.
+
+    >>> _fewest(np.array([0, 6, 12, 18]), 12)
+    2
+    """
+    return int((np.searchsorted(moments, moments + least) - np.arange(len(moments))).max())
 
 
 def _circular(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import laws
 
 from research import features
-from research.audit.certificate import certify, summary
+from research.audit.certificate import certify, stride, summary
 from research.errors import UserError
 from research.features.extra import feature
 
@@ -25,6 +25,7 @@ ONE = BARS.filter(pl.col("symbol") == "S0")
 SECTION = features.FeatureSet(
     "section", "1", {n: features.SETS["S2_cross"].columns[n] for n in ("place_1", "dispersion")}
 )
+UNBROKEN = laws.market(rows=180, symbols=1)
 LONG = laws.market(rows=700, symbols=1, missing=(10, *range(400, 406)))
 SHORT = ONE.filter(pl.int_range(pl.len()) > 140).head(120)
 AT = BARS["time"][150]
@@ -149,6 +150,42 @@ def test_every_bar_with_a_next_one_is_checked_and_counted():
     assert counted["features"] == 1 and counted["bars"] == BARS.height
     assert counted["comparisons"] == 2 * counted["checked"] + int(found.table["far"].sum())
     assert counted["cuts"] >= 20
+
+
+def test_a_column_that_is_only_sampled_is_not_called_causal(monkeypatch):
+    """A running total of more bars than can be made anew: a peek may lie between those checked."""
+    total, due = CLOSE.cum_sum(), UNBROKEN.height - 1
+    peek = peeking(UNBROKEN["time"][91], total)
+    for thing in (total, peek):
+        with monkeypatch.context() as patched:
+            patched.setattr(stride, "_MOST_ROWS", 1)
+            found = certify(thing, UNBROKEN)
+        row = found.table.row(0, named=True)
+        assert row["mismatches"] == 0 and row["checked"] == 99 < due  # the last has no next one
+        assert row["verdict"] == found.verdict == "not shown" and not found.ok
+        assert row["method"] == f"sampled 99 of {due}"
+        assert f"not shown, sampled 99 of {due} bars" in summary(found)[1]
+    whole = certify(peek, UNBROKEN)
+    assert whole.verdict == "looks ahead" and whole.found()["mismatches"] == 1
+    assert whole.table["checked"].to_list() == [due] and whole.table["method"][0] == "bar by bar"
+
+
+def test_a_sample_that_finds_a_peek_is_proof_of_it(monkeypatch):
+    monkeypatch.setattr(stride, "_MOST_ROWS", 1)
+    found = certify(CLOSE.cum_sum() + CLOSE.shift(-1), UNBROKEN)
+    assert found.verdict == "looks ahead" and found.first["ahead"] == 1
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_bar_by_bar_each_bar_meets_both_changes(up):
+    """Whichever way one bar's next close must go to be seen, it is seen."""
+    total, later = CLOSE.cum_sum(), CLOSE.shift(-1)
+    peek = later > CLOSE * 1.01 if up else later < CLOSE * 0.99
+    few = UNBROKEN.head(90)
+    for row in (60, 61):
+        hit = (pl.col("time") == few["time"][row]) & peek
+        found = certify((total + hit.fill_null(False)).alias("peek"), few)
+        assert found.found()["mismatches"] == 1 and found.table["method"][0] == "bar by bar"
 
 
 @pytest.mark.parametrize("rows", [2, 3, 7, 40])

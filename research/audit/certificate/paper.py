@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from research.audit.certificate.stride import SAMPLED
+
 COLUMNS: dict[str, Any] = {
     "feature": pl.String,
     "verdict": pl.String,
@@ -38,11 +40,13 @@ class Certificate:
         Rows of the sample.
     table : pl.DataFrame
         One row per feature. verdict: ``causal``, ``looks ahead``, or ``not shown`` where nothing
-        moved or nothing was there to compare; checked: bars at which the value was compared after
-        changes that begin at the very next bar; mismatches: bars at which it moved (a column that
-        moved at more than 64 is not tried further); method: ``bit for bit``, ``to 1e-9`` of its
-        spread (running sums keep the last bits of what has left them), or ``bar by bar``; stride:
-        bars from one change to the next; memory: bars after which a change is forgotten to the
+        moved, nothing was there to compare, or not every bar was compared; checked: bars at which
+        the value was compared after changes that begin at the very next bar; mismatches: bars at
+        which it moved (a column that moved at more than 64 is not tried further); method: ``bit
+        for bit``, ``to 1e-9`` of its spread (running sums keep the last bits of what has left
+        them), ``bar by bar``, or ``sampled n of m`` where it never forgets and only n of the m bars
+        that have a next one were checked; stride: bars from one change to the next, 0 where it is
+        made anew for each; memory: bars after which a change is forgotten to the
         last bit; warmup: bars until it is forgotten to 1e-9 of the spread, as a model waits;
         declared: bars that the code says it looks back, null where it says none; moved: whether
         any change moved it later; far: comparisons before full-history cuts; first: the first
@@ -70,13 +74,13 @@ class Certificate:
 
     @property
     def ok(self) -> bool:
-        """Whether every feature is causal and every guard holds."""
+        """Whether every feature is causal, shown at every bar, and every guard holds."""
         causal = bool(self.table.height) and bool((self.table["verdict"] == "causal").all())
         return causal and all(guard["ok"] is not False for guard in self.guards.values())
 
     @property
     def verdict(self) -> str:
-        """Return ``causal``, ``looks ahead`` or ``not shown``."""
+        """Return ``causal``, ``looks ahead``, ``broken`` (a guard's finding) or ``not shown``."""
         found = self.table["verdict"]
         broken = any(guard["ok"] is False for guard in self.guards.values())
         if (found == "looks ahead").any() or broken:
@@ -135,8 +139,16 @@ def summary(certificate: Certificate | dict[str, Any]) -> list[str]:
     ]
     if found["first"]:
         lines.append(example(found["first"]))
+    lines += [_sampled(row) for row in found["table"] if row["method"].startswith(SAMPLED)]
     lines += [f"{name}: {guard['note']}" for name, guard in found["guards"].items()]
     return lines
+
+
+def _sampled(row: dict[str, Any]) -> str:
+    return (
+        f"{row['feature']}: {row['verdict']}, {row['method']} bars. It never forgets, so that each "
+        "bar costs its whole history; certify fewer bars to check every one."
+    )
 
 
 def example(first: dict[str, Any]) -> str:

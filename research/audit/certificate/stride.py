@@ -8,7 +8,8 @@ true next bar. P evaluations, each begun one bar later, reach every bar.
 How long a feature remembers is measured on these bars, and never trusted: whatever differs is
 evaluated again on two histories that are the same up to t and differ after it. Only what differs
 there is a mismatch; a feature whose memory was underestimated goes on to a longer stride, and one
-that never forgets is made anew for every bar.
+that never forgets is made anew for every bar. Where that would take too long it is made anew for
+bars at even distances only: a sample, which proves nothing of the bars between, and is called so.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ _ECHOES = 8
 _SINGLY = 8  # differences tried one by one before a longer stride is taken
 _BEFORE_GAP = 512  # bars of history before a gap
 _LISTED = 64  # mismatches after which a column is proven enough
-_MOST_ROWS = 300_000_000  # of what never forgets: beyond it bars are checked at even distances
+_MOST_ROWS = 600_000_000  # made anew for what never forgets: beyond it bars are sampled
+_FEWEST = 100  # moments of a sample
+SAMPLED = "sampled"
+"""First word of the method of a column that was not checked at every bar."""
 Watch = Callable[[int, int, str], None]
 _EXACT = np.zeros(1)
 
@@ -55,21 +59,24 @@ class Tally:
 
     way: Way
     memory: int
+    due: int  # bars that have a next one
     checked: int = 0
     mismatches: int = 0
     first: tuple[int, str] | None = None  # row of the table, and the change that moved it
 
     @property
     def method(self) -> str:
-        """How equal was equal."""
-        if self.way.stride == 0:
+        """How equal was equal, or at how few bars that was asked."""
+        if self.way.stride:
+            return "to 1e-9" if self.way.tolerance else "bit for bit"
+        if self.whole or self.mismatches > _LISTED:
             return "bar by bar"
-        return "to 1e-9" if self.way.tolerance else "bit for bit"
+        return f"{SAMPLED} {self.checked:,} of {self.due:,}"
 
     @property
-    def changes(self) -> int:
-        """How often a bar was compared, each time after another change."""
-        return len(bend.KINDS) if self.way.stride else 1
+    def whole(self) -> bool:
+        """Whether every bar that has a next one was checked."""
+        return self.checked >= self.due > 0
 
 
 Found = list[tuple[int, str]]  # rows of a chunk that differ, and after which change
@@ -94,6 +101,7 @@ class Search:
         self.subject, self.bars, self.seed, self.watch = subject, bars, seed, watch
         self._pool = ThreadPoolExecutor(pl.thread_pool_size())
         self._done, self._total = 0, len(subject.names)
+        self._due = int((bars.next >= 1).sum())
 
     def run(self) -> list[Tally]:
         """Try every column at every bar."""
@@ -104,7 +112,7 @@ class Search:
                 way = min(waiting, key=lambda w: (w.stride == 0, w.tolerance, w.stride))
                 columns = waiting.pop(way)
                 for column in columns:
-                    self.tallies[column] = Tally(way, self.tallies[column].memory)
+                    self.tallies[column] = self._tally(way, self.tallies[column].memory)
                 longer = self._each(columns) if way.stride == 0 else self._strided(way, columns)
                 for column in longer:
                     self.tallies[column].memory = max(self.tallies[column].memory, way.stride)
@@ -133,7 +141,10 @@ class Search:
             # what moves before a change needs no measuring: the shortest stride will show it
             early |= differ(pairs[1][0], clean, slacks[0])[piece.at <= middle].any(axis=0)
         memory[:, early] = 0
-        return [Tally(self._way(*memory[:, column]), int(memory[0, column])) for column in every]
+        return [self._tally(self._way(*memory[:, c]), int(memory[0, c])) for c in every]
+
+    def _tally(self, way: Way, memory: int) -> Tally:
+        return Tally(way, memory, self._due)
 
     def _values(
         self,
@@ -291,26 +302,36 @@ class Search:
 
     def _each(self, columns: list[int]) -> list[int]:
         """Make the table anew for one bar after the other: there is no shorter way."""
-        reach, moments = self.subject.reach, self.bars.moments
-        cost = self.bars.bars.height / moments * min(reach or moments / 2, moments / 2)
-        count = min(moments, max(int(_MOST_ROWS / cost), 100))
-        for k, at in enumerate(np.unique(np.linspace(0, moments - 1, count).astype(int)).tolist()):
-            kind = bend.KINDS[k % len(bend.KINDS)]
-            rows, values = self.remade(at, kind)
-            fit = (self.bars.next[rows] >= 1) & (self.bars.next[rows] <= AHEAD)
-            wrong = differ(values, self.bars.table[rows], 0 * self.bars.spread)
-            for column in columns:
-                tally = self.tallies[column]
-                tally.checked += int(fit.sum())
-                bad = rows[fit & wrong[:, column]]
-                tally.mismatches += len(bad)
-                if len(bad) and tally.first is None:
-                    tally.first = int(bad[0]), kind
+        sample = self._sample()
+        for k, at in enumerate(sample):
+            self._anew(at, columns)
             columns = [c for c in columns if self.tallies[c].mismatches <= _LISTED]
-            self._tell(k / count, Way(0, 0.0))
+            self._tell(k / len(sample), Way(0, 0.0))
             if not columns:
                 break
         return []
+
+    def _sample(self) -> list[int]:
+        """Return all moments, or as many at even distances as can be afforded."""
+        reach, moments = self.subject.reach, self.bars.moments
+        each = self.bars.bars.height / moments * min(reach or moments / 2, moments / 2)
+        count = min(moments, max(int(_MOST_ROWS / (len(bend.KINDS) * each)), _FEWEST))
+        return [int(at) for at in np.unique(np.linspace(0, moments - 1, count).astype(int))]
+
+    def _anew(self, at: int, columns: list[int]) -> None:
+        """Compare the rows of one moment after each change of what follows."""
+        moved = {}
+        for kind in bend.KINDS:
+            rows, values = self.remade(at, kind)
+            moved[kind] = differ(values, self.bars.table[rows], 0 * self.bars.spread)
+        fit = (self.bars.next[rows] >= 1) & (self.bars.next[rows] <= AHEAD)
+        for column in columns:
+            tally = self.tallies[column]
+            tally.checked += int(fit.sum())
+            bad = {kind: rows[fit & wrong[:, column]] for kind, wrong in moved.items()}
+            tally.mismatches += len(np.unique(np.concatenate(list(bad.values()))))
+            seen = next(((int(r[0]), kind) for kind, r in bad.items() if len(r)), None)
+            tally.first = tally.first or seen
 
     def _tell(self, share: float, way: Way) -> None:
         if self.watch:
