@@ -44,8 +44,8 @@ def causality(
     """Prove at every bar that no feature of a study sees the future, nor its labels and folds.
 
     One check is one feature at one bar, compared after all bars from the very next on have changed.
-    Exit code 1 where something looks ahead, which the first line names by feature, symbol and bar, or
-    where that is not shown.
+    Exit code 1 where something looks ahead, which is named by feature, symbol and bar, and where
+    nothing is shown either way.
     """
     from research import batch
     from research.audit import certificate
