@@ -124,6 +124,8 @@ def test_stored_machine_code_follows_the_whole_room(tmp_path):
         (package / name).write_text((ROOT / "research" / name).read_text())
     (package / "room" / "__init__.py").write_text("")
     (package / "room" / "step.py").write_text(STEP)
+    # to Python's own store of bytecode two edits within a second look alike
+    fresh = {"PYTHONDONTWRITEBYTECODE": "1"}
     ask = "from research.room.step import step; r = step(1); print(r, len(step.stats.cache_hits))"
 
     def answer(number):
@@ -131,7 +133,7 @@ def test_stored_machine_code_follows_the_whole_room(tmp_path):
         ran = subprocess.run(
             [sys.executable, "-c", ask],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": ""},
+            env={**os.environ, **fresh, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": ""},
             capture_output=True,
             text=True,
             check=True,
