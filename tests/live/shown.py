@@ -8,6 +8,15 @@ from research.live.journal import Journal
 
 MINUTE = 60_000_000
 START = 1_705_104_000_000_000
+SMALL = {
+    "simulated.days": 10,
+    "simulated.symbols": 2,
+    "live.days": 1,
+    "validation.train": "7 d",
+    "validation.test": "2 d",
+    "backtest.enter": "1 bps",
+}
+"""Settings of a study that trades within seconds."""
 CANARY = "can4ry-In-the-M1ne"
 
 

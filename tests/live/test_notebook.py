@@ -22,30 +22,9 @@ from research.live import cell, folders
 from research.live import notebook as room
 from research.live.story import Story
 
-from .shown import MINUTE, START, beat, begun, folder, moment, row, write
+from .shown import MINUTE, SMALL, START, beat, begun, folder, moment, row, write
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = {
-    "simulated.days": 10,
-    "simulated.symbols": 2,
-    "live.days": 1,
-    "validation.train": "7 d",
-    "validation.test": "2 d",
-    "backtest.enter": "1 bps",
-}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """One store for the module: the market is drawn and the first champion trained once."""
-    place = tmp_path_factory.mktemp("data")
-    before = os.environ.get("ALPHABOOK_DATA")
-    os.environ["ALPHABOOK_DATA"] = str(place)
-    yield place
-    if before is None:
-        del os.environ["ALPHABOOK_DATA"]
-    else:
-        os.environ["ALPHABOOK_DATA"] = before
 
 
 @pytest.fixture
@@ -115,7 +94,7 @@ def test_html_of_a_run_is_escaped(tmp_path):
     assert cell.picture(story).startswith(b"\x89PNG")
 
 
-def test_an_unknown_run_is_told(store):
+def test_an_unknown_run_is_told(data):
     with pytest.raises(UserError):
         live.open("nothing like it")
     assert live.runs() == folders.runs()
@@ -133,7 +112,7 @@ def test_the_line_in_which_a_runner_said_why(tmp_path):
     assert room.last_words(tmp_path) == "ValueError: y"
 
 
-def test_real_orders_start_nothing(store):
+def test_real_orders_start_nothing(data):
     known = live.runs()
     with pytest.raises(UserError, match="paper"):
         live.start("demo", SMALL | {"live.mode": "live"})
@@ -143,7 +122,7 @@ def test_real_orders_start_nothing(store):
 
 
 @pytest.mark.slow
-def test_a_child_that_dies_before_its_first_bar_says_why(store):
+def test_a_child_that_dies_before_its_first_bar_says_why(data):
     run = live.start("demo", SMALL | {"simulated.days": 3})
     with pytest.raises(UserError, match=r"before its first bar: error: study demo: a model"):
         live.watch(run)
@@ -151,7 +130,7 @@ def test_a_child_that_dies_before_its_first_bar_says_why(store):
 
 
 @pytest.mark.slow
-def test_interrupting_the_cell_never_stops_trading(store):
+def test_interrupting_the_cell_never_stops_trading(data):
     begun_at = time.monotonic()
     run = live.start("demo", SMALL, speed=600)
     assert time.monotonic() - begun_at < 5 and run.running
@@ -181,7 +160,7 @@ CELLS = [
 
 
 @pytest.mark.slow
-def test_a_notebook_draws_until_the_run_has_ended(store, tmp_path):
+def test_a_notebook_draws_until_the_run_has_ended(data, tmp_path):
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
     book = nbformat.v4.new_notebook(cells=cells)
     updates = []

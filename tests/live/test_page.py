@@ -22,20 +22,11 @@ from research.live.page import server
 from research.live.page.view import View, thin
 from research.study import read
 
-from .shown import CANARY, START, beat, begun, folder, moment, row, write
+from .shown import CANARY, SMALL, START, beat, begun, folder, moment, row, write
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-SMALL = {
-    "simulated.days": 10,
-    "simulated.symbols": 2,
-    "live.days": 1,
-    "validation.train": "7 d",
-    "validation.test": "2 d",
-    "backtest.enter": "1 bps",
-    "live.webhook": "$ALERT_WEBHOOK",
-}
 
 
 class Served:
@@ -423,7 +414,7 @@ def trading(store, monkeypatch):
             "session.run('demo', json.loads(sys.argv[1]), speed=float(sys.argv[2]), "
             "resume=sys.argv[3] or None)"
         )
-        options = json.dumps({} if resume else SMALL)
+        options = json.dumps({} if resume else SMALL | {"live.webhook": "$ALERT_WEBHOOK"})
         words = [sys.executable, "-c", code, options, str(speed), resume or ""]
         with (store / "said.log").open("a") as said:
             started.append(subprocess.Popen(words, cwd=ROOT, stdout=said, stderr=said))

@@ -1,7 +1,6 @@
 """Paper trading end to end: real TLS sockets, a market that plays, the notebooks beside it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,28 +16,9 @@ from research.errors import UserError
 from research.live import folders, journal, prepare, proof, replay, session, state, status
 from research.live.rows import at, micros
 
+from .shown import SMALL
+
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = {
-    "simulated.days": 10,
-    "simulated.symbols": 2,
-    "live.days": 1,
-    "validation.train": "7 d",
-    "validation.test": "2 d",
-    "backtest.enter": "1 bps",
-}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """One store for the module: the market is drawn and the first champion trained once."""
-    place = tmp_path_factory.mktemp("data")
-    before = os.environ.get("ALPHABOOK_DATA")
-    os.environ["ALPHABOOK_DATA"] = str(place)
-    yield place
-    if before is None:
-        del os.environ["ALPHABOOK_DATA"]
-    else:
-        os.environ["ALPHABOOK_DATA"] = before
 
 
 @pytest.fixture(scope="module")
