@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import peers
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE, CAPITAL, UNITS, SHARE = 60_000_000, 100_000.0, 10.0, 0.015
@@ -238,16 +239,6 @@ def serve(folder: Path) -> None:
     print(json.dumps({name: version(name) for name in PLAY}))
 
 
-def install(folder: Path) -> str:
-    """Make a throwaway environment with both peers."""
-    print("installing the peers into a throwaway environment ...", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", folder / "peer"], check=True)
-    python = str(folder / "peer" / "bin" / "python")
-    wanted = ["vectorbt", "backtesting==0.6.6"]
-    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, stdout=2)
-    return python
-
-
 def gaps(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
     """Largest differences of closed trades: bars and sides plain, the rest relative to size.
 
@@ -332,7 +323,11 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lines, versions = compare(folder, asked.peer or install(folder), asked.bars)
+        lines, versions = compare(
+            folder,
+            asked.peer or peers.install(folder, "vectorbt", "backtesting==0.6.6"),
+            asked.bars,
+        )
     if asked.json:
         print(json.dumps({"comparisons": lines, "versions": versions}))
     else:

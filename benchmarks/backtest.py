@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import peers
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -137,15 +138,6 @@ def serve(folder: Path) -> None:
         print(json.dumps([spent, on_trades]), flush=True)
 
 
-def install(folder: Path) -> str:
-    """Make a throwaway environment with vectorbt in it."""
-    print("installing vectorbt into a throwaway environment ...", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", folder / "peer"], check=True)
-    python = str(folder / "peer" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", "vectorbt"], check=True, stdout=2)
-    return python
-
-
 def same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> str:
     for name in ("entry", "exit"):
         assert np.array_equal(ours[name], theirs[name]), f"{name} bars differ"
@@ -194,7 +186,12 @@ def compare(folder: Path, asked: argparse.Namespace) -> int:
     bars = market(asked.bars)
     np.savez(folder / "bars.npz", **bars)
     peer = subprocess.Popen(
-        [asked.peer or install(folder), str(Path(__file__).resolve()), "--serve", str(folder)],
+        [
+            asked.peer or peers.install(folder, "vectorbt"),
+            str(Path(__file__).resolve()),
+            "--serve",
+            str(folder),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

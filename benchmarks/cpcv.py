@@ -26,6 +26,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import peers
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -126,15 +127,6 @@ class Peer:
         self.process.wait()
 
 
-def install(folder: Path) -> str:
-    """Make a throwaway environment with skfolio."""
-    print("installing skfolio into a throwaway environment ...", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", folder / "peer"], check=True)
-    python = str(folder / "peer" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", "skfolio"], check=True, stdout=2)
-    return python
-
-
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> int:
     """Check that all rows and paths are the same; return how many row numbers were compared."""
     assert ours["paths"] == theirs["paths"], "paths differ"
@@ -228,7 +220,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        told = measure(asked.peer or install(folder), folder, asked.rows)
+        told = measure(asked.peer or peers.install(folder, "skfolio"), folder, asked.rows)
     if asked.json:
         print(json.dumps(told))
     else:

@@ -29,6 +29,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import peers
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -189,17 +190,6 @@ class Player:
         self.process.wait()
 
 
-def install(folder: Path) -> str:
-    """Make a throwaway environment with vectorbt, and its Rust engine where there is one."""
-    print("installing vectorbt into a throwaway environment ...", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", folder / "peer"], check=True)
-    python = str(folder / "peer" / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "vectorbt"], check=True, stdout=2)
-    subprocess.run([*pip, "vectorbt[rust]"], check=False, stdout=2)
-    return python
-
-
 def same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> float:
     """Check that all trades of a chunk are the same ones; return the largest relative gap."""
     for name in ("setting", "entry", "exit"):
@@ -321,7 +311,7 @@ def main() -> int:
         folder = Path(name)
         np.savez(folder / "bars.npz", **market(asked.bars))
         np.save(folder / "settings.npy", grid(asked.settings))
-        python = asked.peer or install(folder)
+        python = asked.peer or peers.install(folder, "vectorbt", optional=("vectorbt[rust]",))
         told = figures(measure(python, folder, asked.settings), asked.bars, asked.settings)
     if asked.json:
         print(json.dumps(told))

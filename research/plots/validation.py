@@ -122,7 +122,9 @@ def deflation(table: Any, *, tried: float | None = None, ax: Axes | None = None)
     ax.plot(trials, sure, color=style.BLUE, linewidth=1.6, label="deflated Sharpe ratio")
     ax.set_xscale("log")
     enough = trials[sure >= 0.95]
-    title = f"stands up to {enough.max():,.0f} trials" if len(enough) else "not even of one trial"
+    title = "not even of one trial"
+    if len(enough):
+        title = f"stands up to {enough.max():,.0f} trial{'s' if enough.max() > 1 else ''}"
     if tried is not None:
         shown = float(np.interp(np.log(tried), np.log(trials), sure))
         ax.axvline(tried, color=style.GREY, linewidth=1.3, label="tried")

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from research.errors import UserError
 from research.trading import loop
 from research.trading.depth import middle, through, walk
-from research.trading.rules import REASONS, threshold, with_costs, with_exits
+from research.trading.rules import threshold, with_costs, with_exits
 
 from . import twin
 from .markets import MINUTE, one_symbol, random_books, random_charges, random_market, random_venue
 from .strategies import any_rule
-from .test_loop import FLOWS, ROOT, words
+from .test_loop import ROOT, agree, words
 
 WALKS = with_costs(threshold(enter=0.001, interval=MINUTE), walks=True)
 levels = st.lists(
@@ -222,18 +222,7 @@ def play(seed):
 @given(st.integers(0, 2**32 - 1))
 def test_the_slow_twin_agrees(seed):
     found, arrays, rules, venue, extra = play(seed)
-    reasons, positions, curve, trades = twin.play(arrays, 3, rules, venue, 10_000.0, extra)
-    assert words(found) == reasons
-    assert found.position == pytest.approx(positions, rel=1e-9, abs=1e-9)
-    for name in ("time", "equity", *FLOWS):
-        expected = [row[name] for row in curve]
-        assert getattr(found, name) == pytest.approx(expected, rel=1e-9, abs=1e-7), name
-    for name, column in found.trades._asdict().items():
-        expected = [t[name] for t in trades]
-        if name.endswith("reason"):
-            assert [REASONS[c] for c in column] == expected
-        else:
-            assert column == pytest.approx(expected, rel=1e-9, abs=1e-7), name
+    agree(found, twin.play(arrays, 3, rules, venue, 10_000.0, extra))
 
 
 def test_the_random_markets_reach_what_only_books_do():

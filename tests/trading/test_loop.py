@@ -270,11 +270,9 @@ def play(seed, rules=any_rule):
     return found, arrays, chosen, venue, extra
 
 
-@settings(max_examples=150, deadline=None)
-@given(seeds)
-def test_the_slow_twin_agrees(seed):
-    found, arrays, rules, venue, extra = play(seed)
-    reasons, positions, curve, trades = twin.play(arrays, 3, rules, venue, 10_000.0, extra)
+def agree(found, played):
+    """Hold a scan against the slow twin: every reason, position, moment and trade."""
+    reasons, positions, curve, trades = played
     assert words(found) == reasons
     assert found.position == pytest.approx(positions, rel=1e-9, abs=1e-9)
     for name in ("time", "equity", *FLOWS):
@@ -287,6 +285,13 @@ def test_the_slow_twin_agrees(seed):
             assert [REASONS[c] for c in column] == expected
         else:
             assert column == pytest.approx(expected, rel=1e-9, abs=1e-7), name
+
+
+@settings(max_examples=150, deadline=None)
+@given(seeds)
+def test_the_slow_twin_agrees(seed):
+    found, arrays, rules, venue, extra = play(seed)
+    agree(found, twin.play(arrays, 3, rules, venue, 10_000.0, extra))
 
 
 def test_the_random_markets_reach_every_reason():
