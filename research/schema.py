@@ -6,7 +6,7 @@ known: for a bar its open time plus its interval. Null means not known; a stored
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -55,6 +55,81 @@ FORECASTS: dict[str, Any] = {
 """Beside them what a learner says more: probabilities of `CLASSES`, ``q_10, q_50, q_90``."""
 CLASSES = {"p_down": -1, "p_flat": 0, "p_up": 1}
 """Columns of class probabilities, in the order learners give them, and the class of each."""
+
+_RECEIVED: dict[str, Any] = {
+    "symbol": pl.String,
+    "message": pl.Int64,
+    "connection": pl.Int32,
+    "received_ns": pl.Int64,
+    "sent": TIME,
+    "time": TIME,
+}
+MESSAGES: dict[str, Any] = {
+    **_RECEIVED,
+    "kind": pl.String,
+    "first_id": pl.Int64,
+    "last_id": pl.Int64,
+    "previous_id": pl.Int64,
+    "sequence": pl.Int64,
+}
+"""Messages about an order book, in the order of their receipt: `kind` is ``snapshot``, ``update``
+or ``partial``; ids are the venue's, null where it has none."""
+LEVELS: dict[str, Any] = {
+    "message": pl.Int64,
+    "side": pl.Int8,
+    "price": pl.Float64,
+    "quantity": pl.Float64,
+}
+"""What each message says of single prices: `side` is 1 for bids, -1 for asks; quantity 0 removes."""
+QUOTES: dict[str, Any] = {
+    **_RECEIVED,
+    "update_id": pl.Int64,
+    "bid": pl.Float64,
+    "bid_quantity": pl.Float64,
+    "ask": pl.Float64,
+    "ask_quantity": pl.Float64,
+}
+TRADES: dict[str, Any] = {
+    **_RECEIVED,
+    "trade_id": pl.Int64,
+    "price": pl.Float64,
+    "quantity": pl.Float64,
+    "taker_side": pl.Int8,
+}
+"""Single trades; `taker_side` is 1 where the buyer took from the book, else -1."""
+GAPS: dict[str, Any] = {
+    "symbol": pl.String,
+    "stream": pl.String,
+    "start_ns": pl.Int64,
+    "end_ns": pl.Int64,
+    "reason": pl.String,
+    "lost": pl.Int64,
+}
+"""Spans of receipt in which something is, or may be, missing; `lost` counts messages where known,
+`end_ns` is null where the span had not ended."""
+
+
+class Recording(NamedTuple):
+    """What was recorded of a venue's order books, as columns.
+
+    `message` is a line's place in the recording, from 0, and ties tables together; `received_ns`
+    is when it arrived by the recorder's own clock, `sent` when the venue says it sent it and
+    `time` when the venue says it happened, null where a venue does not say.
+    """
+
+    venue: str
+    """``binance`` or ``bybit``."""
+    market: str
+    """``um``, ``cm``, ``spot`` or ``linear``."""
+    messages: pl.DataFrame
+    levels: pl.DataFrame
+    quotes: pl.DataFrame
+    trades: pl.DataFrame
+    gaps: pl.DataFrame
+    """As the recorder declared them; a raw file has none."""
+    lines: int
+    bad: int
+    """Lines that could not be read."""
 
 
 class TableError(UserError):
