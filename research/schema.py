@@ -80,7 +80,7 @@ LEVELS: dict[str, Any] = {
     "price": pl.Float64,
     "quantity": pl.Float64,
 }
-"""What each message says of single prices: `side` is 1 for bids, -1 for asks; quantity 0 removes."""
+"""What each message says of single prices: `side` is 1 for bids, -1 for asks; 0 removes."""
 QUOTES: dict[str, Any] = {
     **_RECEIVED,
     "update_id": pl.Int64,

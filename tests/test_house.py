@@ -16,6 +16,7 @@ PACKAGE = ROOT / "research"
 
 GROUND = {"errors", "units", "schema", "steps", "study"}
 STREET = {
+    "order_book",
     "sources",
     "store",
     "bars",
