@@ -179,7 +179,20 @@ def page(kept, small, **changed):
     """The page of a run whose summary is changed in its section of backtests."""
     summary = kept.summary | {"backtest": kept.summary["backtest"] | changed}
     found, tested = pipeline.evaluation(small), pipeline.backtest(small)
-    return pages.run(small, summary, tested, found, kept.folder).read_text()
+    return pages.run(small, summary, tested, found, kept.folder, ["a proof"]).read_text()
+
+
+def test_a_run_carries_its_certificate(kept):
+    proof = json.loads((kept.folder / "certificate.json").read_text())
+    said = kept.summary["certificate"]
+    assert said["verdict"] == proof["verdict"] == "causal" and said["mismatches"] == 0
+    # every feature and sigma, at every bar but the last of each symbol
+    assert said["checked"] == said["features"] * (
+        said["bars"] - len(kept.summary["data"]["symbols"])
+    )
+    assert proof["fingerprints"]["bars"] == kept.summary["data"]["fingerprint"]
+    text = (kept.folder / "index.html").read_text()
+    assert "Nothing does" in text and f"{said['checked']:,} values" in text
 
 
 def test_no_sharpe_ratio_of_a_few_days(kept, small):

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from research import league, pipeline
+from research import batch, league, pipeline
 from research.judgement import judge as verdict
 from research.report import figures, pages
 from research.report.numbers import summary
@@ -108,7 +108,7 @@ def write(study: Study, folder: Path, run: str) -> dict[str, Any]:
     run : str
         The run's id.
     """
-    from research.audit import verify  # not needed to look at a report in a cell
+    from research.audit import certificate, verify  # not needed to look at a report in a cell
 
     with stored_tables.used() as stored:
         found, tested = pipeline.evaluation(study), pipeline.backtest(study)
@@ -117,12 +117,16 @@ def write(study: Study, folder: Path, run: str) -> dict[str, Any]:
             atomic.write_parquet(folder / f"{name}.parquet", table)
             if name in ("trades", "equity") or name.startswith("quantiles"):
                 atomic.write_bytes(folder / f"{name}.csv", table.write_csv().encode())
+        proof = certificate.kept(study, progress=batch.progress("certificate"))
+        atomic.write_json(folder / "certificate.json", proof)
         content = summary(study, run, found, tested, rivals)
+        content["certificate"] = certificate.short(proof)
+        content["verdict"] = certificate.weighed(content["verdict"], proof)
         atomic.write_json(folder / "summary.json", content)
         atomic.write_text(folder / "study.json", study.model_dump_json(indent=1))
         figures.draw(study, found, tested, rivals, content, folder / "figures")
         pages.notebooks(folder / "notebooks")
-        pages.run(study, content, tested, found, folder)
+        pages.run(study, content, tested, found, folder, certificate.lines(proof))
     verify.seal(study, folder, stored)
     return content
 

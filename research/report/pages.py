@@ -27,6 +27,7 @@ FILES = {
     "reasons.parquet": "one reason per symbol and bar",
     "forecasts.parquet": "out-of-sample forecasts, with their bins",
     "fee_surface.parquet": "break-even fee by bin and horizon",
+    "certificate.json": "what was proven of each feature, of labels, folds and models",
 }
 
 
@@ -36,8 +37,9 @@ def run(
     tested: pipeline.Backtest,
     found: pipeline.Evaluation,
     folder: Path,
+    proof: list[str],
 ) -> Path:
-    """Write the page of one run."""
+    """Write the page of one run; `proof` is its certificate in lines."""
     tables = sorted(p.name for p in folder.glob("quantiles_*.csv"))
     html = _render(
         "run.html",
@@ -47,6 +49,7 @@ def run(
         changed=study.changed(),
         fees=tested.fee_sweep.to_dicts(),
         quality=_worst_days(study),
+        proof=proof,
         regression=found.regression.to_dicts(),
         by_symbol=found.by_symbol.to_dicts(),
         blocks=found.score.blocks,

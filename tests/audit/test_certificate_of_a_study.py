@@ -31,7 +31,12 @@ def bars(study):
     return pipeline.bars(study)
 
 
+def stored_models():
+    return set((atomic.data_root() / "forecasts").glob("*/models/*/*"))
+
+
 def test_an_honest_study_is_causal_through_and_through(study, bars):
+    before = stored_models()
     found = run(study)
     assert found["ok"] and found["verdict"] == "causal"
     numbers = [found[key] for key in ("features", "bars", "checked", "mismatches")]
@@ -43,8 +48,22 @@ def test_an_honest_study_is_causal_through_and_through(study, bars):
     )
     assert json.loads(json.dumps(found)) == found
     assert "0 mismatches" in text(found) and "byte for byte" in text(found)
-    left = list((atomic.data_root() / "forecasts").glob("*/models/*/*"))
-    assert not left  # the models of the trial are gone
+    assert stored_models() == before  # the models of the trial are gone
+
+
+def test_a_certificate_is_kept_until_what_it_is_about_changes(study, monkeypatch):
+    asked = []
+    real = studied.certify
+    monkeypatch.setattr(
+        studied, "certify", lambda one, *a, **k: asked.append(1) or real(one, *a, **k)
+    )
+    found = studied.kept(study)
+    assert found["verdict"] == "causal" and len(asked) == 2  # the set, and sigma
+    assert studied.kept(study) == found and len(asked) == 2
+    cheaper = study.with_options({"costs.fee": "1 bps"})  # nothing is forecast from a fee
+    assert studied.kept(cheaper) == found and len(asked) == 2
+    other = studied.kept(study.with_options({"features.groups": {}}))
+    assert len(asked) == 3 and other["features"] > found["features"]
 
 
 def test_sets_are_named_and_what_bars_cannot_feed_is_left_out(study, monkeypatch):

@@ -5,6 +5,6 @@
 
 from research.audit.certificate.certify import certify
 from research.audit.certificate.paper import Certificate, summary
-from research.audit.certificate.studied import run, text
+from research.audit.certificate.studied import kept, lines, run, short, text, weighed
 
-__all__ = ["Certificate", "certify", "run", "summary", "text"]
+__all__ = ["Certificate", "certify", "kept", "lines", "run", "short", "summary", "text", "weighed"]

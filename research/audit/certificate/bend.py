@@ -18,7 +18,7 @@ KINDS = ("raised", "lowered")
 """What comes after every bar: each number times a factor above one; other bars, and lower ones."""
 NUMBERS = [c for c, dtype in schema.BARS.items() if dtype in (pl.Float64, pl.Int64)]
 _TAKEN = ("taker_buy_volume", "taker_buy_quote_volume")
-_PRICE = {"raised": (1.02, 1.6), "lowered": (0.6, 0.98)}
+_PRICE = {"raised": (1.005, 1.06), "lowered": (0.94, 0.995)}
 _SIZE = {"raised": (1.5, 9.0), "lowered": (0.05, 0.6)}
 Columns = dict[str, np.ndarray]
 

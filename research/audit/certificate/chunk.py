@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import polars as pl
@@ -85,6 +87,7 @@ class Chunk:
         """Rows to compare: the next bar of their own symbol is among those changed."""
         self._clean = view(bars.bars[self.index].rechunk(), reads)
         self._changed: dict[str, bend.Columns] = {}
+        self._threads = threading.local()
 
     def ready(self) -> None:
         """Make every change once, before threads ask for them."""
@@ -114,6 +117,22 @@ class Chunk:
             columns[name] = values.copy()
             columns[name][later] = changed[name][later]
         return self._clean._replace(columns=columns)
+
+    @contextmanager
+    def lent(self, kind: str, later: np.ndarray) -> Iterator[View]:
+        """Lend a thread's own copy of the bars, those rows of `later` changed meanwhile."""
+        mine, clean, changed = self._own(), self._clean.columns, self._bent(kind)
+        for name, values in mine.items():
+            values[later] = changed[name][later]
+        yield self._clean._replace(columns=mine)
+        for name, values in mine.items():
+            values[later] = clean[name][later]
+
+    def _own(self) -> bend.Columns:
+        if not hasattr(self._threads, "columns"):
+            self._threads.columns = {n: c.copy() for n, c in self._clean.columns.items()}
+        columns: bend.Columns = self._threads.columns
+        return columns
 
     def _bent(self, kind: str) -> bend.Columns:
         if kind not in self._changed:

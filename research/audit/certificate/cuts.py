@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,8 @@ from research.audit.certificate.views import Subject, view
 
 CUTS = 24
 _KINDS = ("raised", "removed", "lowered")
-_AT_ONCE = 8  # columns of a set evaluated together: memory
+_AT_ONCE = 8  # columns of a set evaluated together, more where they are short: memory
+_VALUES = 12_000_000
 _LIVE = 24
 _SAMPLE = 6_000  # moments of the pieces in which symbols and gaps are tried
 _GAP = 7
@@ -36,7 +38,8 @@ class Cuts:
         share = np.linspace(0.1, 1.0, CUTS)
         cuts = np.unique((share * (bars.moments - 2)).astype(int))
         self.number = len(cuts)
-        groups = [list(range(i, min(i + _AT_ONCE, width))) for i in range(0, width, _AT_ONCE)]
+        size = max(_AT_ONCE, _VALUES // bars.bars.height)
+        groups = [list(range(i, min(i + size, width))) for i in range(0, width, size)]
         for k, columns in enumerate(groups if single else [list(range(width))]):
             self._group(subject, bars, columns, cuts.tolist(), seed)
             if watch:
@@ -47,21 +50,25 @@ class Cuts:
     ) -> None:
         every = np.arange(bars.bars.height)
         clean = subject.part(view(bars.bars, subject.reads), columns, every)
-        for k, cut in enumerate(cuts):
+
+        def one(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, str]:
+            k, cut = job
             kind, later = _KINDS[k % len(_KINDS)], bars.at > cut
             changed = bend.after(bars.bars, later, kind, (seed, cut))
             kept = ~later if kind == "removed" else np.ones(len(later), bool)
             rows = np.arange(changed.height)
             values = subject.part(view(changed, subject.reads), columns, rows)
-            wrong = differ(values, clean[kept], np.zeros(1))
-            past = ~later[kept]
-            self.compared[columns] += int(past.sum())
-            self.moved[columns] |= wrong[~past].any(axis=0)
-            for i, column in enumerate(columns):
-                bad = np.flatnonzero(wrong[:, i] & past)
-                if len(bad) and column not in self.first:
-                    nearest = bad[np.argmax(bars.at[np.flatnonzero(kept)[bad]])]
-                    self.first[column] = int(np.flatnonzero(kept)[nearest]), kind
+            return np.flatnonzero(kept), differ(values, clean[kept], np.zeros(1)), kind
+
+        with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+            for cut, (kept, wrong, kind) in zip(cuts, pool.map(one, enumerate(cuts))):
+                past = bars.at[kept] <= cut
+                self.compared[columns] += int(past.sum())
+                self.moved[columns] |= wrong[~past].any(axis=0)
+                for i, column in enumerate(columns):
+                    bad = kept[wrong[:, i] & past]
+                    if len(bad) and column not in self.first:
+                        self.first[column] = int(bad[np.argmax(bars.at[bad])]), kind
 
 
 def streaming(subject: OfSet, bars: Bars, seed: int) -> Guard:

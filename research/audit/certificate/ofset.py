@@ -51,18 +51,17 @@ class OfSet:
         return values
 
     def part(self, piece: View, which: Sequence[int], rows: np.ndarray) -> np.ndarray:
-        """Evaluate columns in one pass over each stretch."""
-        values = np.empty((len(rows), len(which)))
+        """Evaluate columns in one pass over each stretch; `rows` ascend."""
+        values = np.empty((len(which), len(rows))).T  # a column's values stand together
         rest = [k for k, column in enumerate(which) if column not in self._hearts]
         exprs = [self._exprs[which[k]] for k in rest]
         others = cross.named_in(name for expr in exprs for name in expr.meta.root_names())
         table = cross.columns(piece.frame(), others) if rest else piece.bars
         for start, end in piece.stretches():
-            inside = (rows >= start) & (rows < end)
+            inside = slice(*np.searchsorted(rows, (start, end)).tolist())
             here = rows[inside] - start
             if rest:
-                found = evaluated(table[start:end], exprs)[here]
-                values[np.ix_(np.flatnonzero(inside), np.array(rest))] = found.to_numpy()
+                values[inside, rest] = evaluated(table[start:end], exprs)[here].to_numpy()
             look = _Hearts({name: c[start:end] for name, c in piece.columns.items()}, end - start)
             for k, column in enumerate(which):
                 if column in self._hearts:
@@ -94,7 +93,8 @@ class _Hearts:
         arrays = [self.of(one) for one in made.inputs]
         if made.lookback is None:
             return np.asarray(made.heart(*arrays))
-        values = np.full(self._rows, np.nan)
+        values = np.empty(self._rows)
+        values[: made.lookback] = np.nan
         if self._rows > made.lookback:
             values[made.lookback :] = made.heart(*arrays)
         return values

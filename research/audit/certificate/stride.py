@@ -31,6 +31,7 @@ _LONGER = 1.3  # times the stride, for what remembers longer than was measured
 _NEAR = 0.8  # columns whose stride is at least this share of another go with it
 TOLERANCE = 1e-9
 """Of a column's spread: where running sums remember a change in their last bits for ever."""
+_DEARER = 3  # times the stride, up to which every last bit is waited for
 _SECOND = 128  # stride with which the nearly equal begin
 _ROWS = 32_768  # of one evaluation: its columns stay near the processor
 _ECHOES = 8
@@ -59,6 +60,7 @@ class Tally:
 
     way: Way
     memory: int
+    near: int  # bars after which no more than the tolerance is left
     due: int  # bars that have a next one
     checked: int = 0
     mismatches: int = 0
@@ -112,11 +114,12 @@ class Search:
                 way = min(waiting, key=lambda w: (w.stride == 0, w.tolerance, w.stride))
                 columns = waiting.pop(way)
                 for column in columns:
-                    self.tallies[column] = self._tally(way, self.tallies[column].memory)
+                    before = self.tallies[column]
+                    self.tallies[column] = self._tally(way, before.memory, before.near)
                 longer = self._each(columns) if way.stride == 0 else self._strided(way, columns)
                 for column in longer:
                     self.tallies[column].memory = max(self.tallies[column].memory, way.stride)
-                    waiting.setdefault(self._longer(way), []).append(column)
+                    waiting.setdefault(self._longer(way, column), []).append(column)
         self._before_gaps()
         return self.tallies
 
@@ -141,10 +144,10 @@ class Search:
             # what moves before a change needs no measuring: the shortest stride will show it
             early |= differ(pairs[1][0], clean, slacks[0])[piece.at <= middle].any(axis=0)
         memory[:, early] = 0
-        return [self._tally(self._way(*memory[:, c]), int(memory[0, c])) for c in every]
+        return [self._tally(self._way(*memory[:, c]), *memory[:, c].astype(int)) for c in every]
 
-    def _tally(self, way: Way, memory: int) -> Tally:
-        return Tally(way, memory, self._due)
+    def _tally(self, way: Way, memory: int, near: int) -> Tally:
+        return Tally(way, memory, near, self._due)
 
     def _values(
         self,
@@ -166,13 +169,16 @@ class Search:
     def _way(self, exact: float, near: float) -> Way:
         if exact >= LONGEST and self.subject.reach is not None and self.bars.moments <= LONGEST:
             return Way(self.bars.moments, 0.0)  # one change at a time: nothing to be forgotten
-        for memory, tolerance in ((exact, 0.0), (near, TOLERANCE)):
-            stride = int(1.15 * memory) + AHEAD + 4
-            if stride <= LONGEST:
-                return Way(stride, tolerance)
-        return Way(0, 0.0)
+        strides = [_stride(memory) for memory in (exact, near)]
+        # running sums keep last bits of what has left them: dear to wait for, and no look-ahead
+        if strides[0] <= min(LONGEST, _DEARER * strides[1]):
+            return Way(strides[0], 0.0)
+        return Way(strides[1], TOLERANCE) if strides[1] <= LONGEST else Way(0, 0.0)
 
-    def _longer(self, way: Way) -> Way:
+    def _longer(self, way: Way, column: int) -> Way:
+        nearly = _stride(self.tallies[column].near)
+        if not way.tolerance and _LONGER * way.stride > _DEARER * nearly:
+            return Way(nearly, TOLERANCE)
         if way.stride < min(LONGEST, self.bars.moments):
             return Way(min(int(_LONGER * way.stride), LONGEST), way.tolerance)
         return Way(0, 0.0) if way.tolerance else Way(_SECOND, TOLERANCE)
@@ -218,7 +224,8 @@ class Search:
             if not len(rows):
                 return kind, rows, np.empty((0, 0), bool)
             later = np.concatenate([phases[(k + i) % way.stride] for i in range(1, AHEAD + 1)])
-            values = self._values(piece, columns, kind, later, rows)
+            with piece.lent(kind, later) as bent:
+                values = self.subject.part(bent, columns, rows)
             return kind, rows, differ(values, base[rows], slack)
 
         found: dict[int, Found] = {}
@@ -337,6 +344,10 @@ class Search:
         if self.watch:
             label = f"stride {way.stride}" if way.stride else "bar by bar"
             self.watch(min(int(share * 1000), 999), 1000, label)
+
+
+def _stride(memory: float) -> int:
+    return int(1.15 * memory) + AHEAD + 4
 
 
 def _place(piece: Chunk) -> int:

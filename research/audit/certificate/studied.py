@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from research.audit.certificate.paper import summary
 from research.audit.certificate.stride import Watch
 from research.errors import UserError
 from research.features.returns import SIGMA_BARS, sigma
-from research.store import cards
+from research.store import cards, tables
 from research.study import Study
 
 CUTS = 20
@@ -61,27 +63,96 @@ def run(
             skipped[one.name] = str(error)
             continue
         found[one.name] = made.found()
-    guards = {
+    return _together(study, bars, found, guards(study, bars), skipped)
+
+
+def kept(study: Study, *, progress: Watch | None = None) -> dict[str, Any]:
+    """Return a study's certificate as `run` makes it, from the store where nothing has changed.
+
+    What is shown of features is kept by features and bars, what is shown of labels, folds and
+    models by all that decides the forecasts. How long it took is left out.
+
+    Examples
+    --------
+    >>> from research import study
+    >>> small = {"simulated.symbols": 1, "simulated.days": 3}
+    >>> short = {"validation.train": "1 d", "validation.test": "1 d", "model.name": "ridge"}
+    >>> kept(study.read("demo", {**small, **short}))["verdict"]
+    'causal'
+    """
+    bars, step = pipeline.bars(study), study.data.interval
+    decided = pipeline.feature_parts(study, bars)
+    code = {"certificate": cards.code("audit/certificate"), "seed": study.seed}
+    found = {}
+    for one in (pipeline.feature_set(study), _scale()):
+
+        def proven(one: room.FeatureSet = one) -> dict[str, Any]:
+            made = certify(one, bars, interval=step, seed=study.seed, progress=progress).found()
+            return {key: value for key, value in made.items() if key != "seconds"}
+
+        found[one.name] = _once({**decided, "set": one.fingerprint(), **code}, proven)
+    trained = pipeline.forecast_parts(study, bars, pipeline.features(study, bars))
+    rule = {"evaluation": study.evaluation.model_dump(mode="json"), "rule": study.backtest.rule}
+    held = _once({"forecasts": trained, **rule, **code}, lambda: guards(study, bars))
+    return _together(study, bars, found, held, {})
+
+
+def _once(parts: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return JSON values that are stored by what they were made of."""
+
+    def build(_: Path) -> tables.Tables:
+        return {"certificate": pl.DataFrame({"json": [json.dumps(work(), allow_nan=False)]})}
+
+    stored: dict[str, Any] = json.loads(
+        tables.keep("certificates", parts, build)["certificate"]["json"][0]
+    )
+    return stored
+
+
+def guards(study: Study, bars: pl.DataFrame) -> dict[str, Guard]:
+    """Return what was found of labels, folds, training and cut-points, by name."""
+    return {
         "labels": labels_guard(study, bars),
         "folds": folds_guard(study, bars),
         "training": training_guard(study, bars),
         "cut-points": cuts_guard(study, bars),
     }
-    return _together(study, bars, found, guards, skipped)
+
+
+def short(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what the numbers of a run say of its certificate."""
+    return {k: found[k] for k in ("verdict", "features", "bars", "checked", "mismatches")}
+
+
+def weighed(verdict: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Return a verdict as its certificate lets it stand: what may see the future is no edge.
+
+    >>> weighed({"word": "deployable", "because": "it pays"}, {"verdict": "looks ahead"})["word"]
+    'undecided'
+    >>> weighed({"word": "nothing", "because": "it loses"}, {"verdict": "looks ahead"})["because"]
+    'it loses'
+    """
+    if found["verdict"] == "causal" or verdict["word"] != "deployable":
+        return verdict
+    why = f"its certificate says {found['verdict']}, and a number that may know the future is none"
+    return {**verdict, "word": "undecided", "because": why}
 
 
 def text(found: dict[str, Any]) -> str:
     """Return what a terminal shows of `run`'s result."""
-    lines = [
+    head = (
         f"{found['study']}: {found['verdict']}. {found['features']} features, {found['bars']:,} "
         f"bars, {found['checked']:,} checks, {found['mismatches']:,} mismatches, "
         f"{found['seconds']:.1f} s"
-    ]
-    for certificate in found["certificates"].values():
-        lines += [f"  {line}" for line in summary(certificate)]
-    lines += [f"  {name}: {guard['note']}" for name, guard in found["guards"].items()]
-    lines += [f"  {name}: left out. {why}" for name, why in found["skipped"].items()]
-    return "\n".join(lines)
+    )
+    return "\n  ".join([head, *lines(found)])
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """Return what a page lists of `run`'s result."""
+    said = [line for one in found["certificates"].values() for line in summary(one)]
+    said += [f"{name}: {guard['note']}" for name, guard in found["guards"].items()]
+    return said + [f"{name}: left out. {why}" for name, why in found["skipped"].items()]
 
 
 def _scale() -> room.FeatureSet:
@@ -120,7 +191,7 @@ def _together(
             "code": cards.digest(cards.code("features", "labels", "validation", "models")),
         },
         "skipped": skipped,
-        "seconds": round(sum(one["seconds"] for one in every), 3),
+        "seconds": round(sum(one.get("seconds", 0.0) for one in every), 3),
         "certificates": found,
     }
 

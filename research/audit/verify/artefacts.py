@@ -5,6 +5,7 @@ How exact a comparison is, by kind:
 - **bytes**: every file of a run and every stored file it was made of, against the run's manifest.
 - **values**: what is made anew (bars, features, labels, folds, models, forecasts, tables and
   numbers), bit for bit, null for null, in the same order.
+  A certificate is not proven again: it must be about the bars and features made anew.
 - **decisions**: where values differ: the same trades, reasons and positions, floats to one part in
   a million.
 - **not compared**: clock times (in logs and in a run's name), the
@@ -35,6 +36,8 @@ ORDER = (
     "folds",
     "models",
     "forecasts",
+    "certificates",
+    "certificate",
     "backtest",
     "oracle",
     "table",
@@ -103,8 +106,9 @@ def kind_of(name: str, *, stored: bool = False) -> str:
     if stored:
         stage = "models" if "models" in path.parts else path.parts[0]
         return stage if stage in ORDER else "other"
-    if name in ("study.json", "summary.json"):
-        return "settings" if name == "study.json" else "numbers"
+    named = {"study.json": "settings", "summary.json": "numbers", "certificate.json": "certificate"}
+    if name in named:
+        return named[name]
     return _BY_SUFFIX.get(path.suffix, "other")
 
 

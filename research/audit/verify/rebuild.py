@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from research import datasets, league, pipeline, report
+from research.audit import certificate
 from research.audit.verify import artefacts
 from research.audit.verify.artefacts import Artefact
 from research.audit.verify.manifest import in_force, outputs, stored_table
@@ -23,6 +24,7 @@ from research.store.ledger.chain import place as ledger_path
 from research.stored_runs import Run
 from research.study import Study
 
+CERTIFICATE = "certificate.json"
 Watch = Callable[[int, int, str], None]
 NOT_REBUILT = ("code", "ledger.rows", "ledger.hash", "ledger.home")
 """Keys of ``summary.json`` that are facts about the day of the run."""
@@ -56,8 +58,21 @@ def rebuild(run: Run, sealed: dict[str, Any], watch: Watch) -> list[Artefact]:
         return [*found, Artefact(stopped, stopped, "values", "differs", f"cannot be made: {why}")]
     tables, summary = judged
     found += [_table(run.folder / f"{name}.parquet", table) for name, table in tables.items()]
+    proof = json.loads((run.folder / CERTIFICATE).read_text(encoding="utf8"))
+    summary["certificate"] = certificate.short(proof)
+    summary["verdict"] = certificate.weighed(summary["verdict"], proof)
     how = artefacts.numbers(run.summary, summary, without=NOT_REBUILT)
+    found.append(Artefact(CERTIFICATE, "certificate", "values", *_proven(run.study, proof, made)))
     return [*found, Artefact("summary.json", "numbers", "values", *how)]
+
+
+def _proven(study: Study, proof: dict[str, Any], made: dict[str, pl.DataFrame]) -> tuple[str, str]:
+    """Tell whether a certificate is about the bars and the features that were made anew."""
+    chosen = pipeline.feature_set(study)
+    now = {"bars": cards.fingerprint(made["bars"]), chosen.name: chosen.fingerprint()}
+    was = {**proof["fingerprints"]["sets"], "bars": proof["fingerprints"]["bars"]}
+    unlike = [name for name, is_now in now.items() if was.get(name) != is_now]
+    return ("differs", f"is about other {', '.join(unlike)}") if unlike else ("same", "")
 
 
 Judged = tuple[dict[str, pl.DataFrame], dict[str, Any]]
