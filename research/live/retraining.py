@@ -8,6 +8,7 @@ very bars, in the shadow; the champion trades on, stops and all.
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
@@ -26,6 +27,8 @@ from research.live.rows import at, table
 from research.live.state import State, scored
 from research.live.trainer import Job, Outcome, Trainer
 from research.store import atomic
+
+log = logging.getLogger(__name__)
 
 Events = list[tuple[str, dict[str, Any]]]
 MANY = 2_000
@@ -244,8 +247,10 @@ class Retraining:
         try:
             self._gather(path, at(job.at))
             self._trainer.start(job)
-        except (OSError, UserError, pl.exceptions.PolarsError) as error:  # a full disk, no process
-            why = " ".join(f"could not be begun: {error}".split())
+        except Exception as error:  # a full disk, no process; whatever it is, a bar waits for it
+            log.exception("training could not be begun")
+            kind = "" if isinstance(error, UserError | OSError) else f"{type(error).__name__}: "
+            why = " ".join(f"could not be begun: {kind}{error}".split())
             self._failed = Outcome(job, None, why[:500], 0.0)
 
     def _gather(self, path: Path, when: datetime) -> None:

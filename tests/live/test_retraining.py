@@ -146,7 +146,12 @@ def full_of_polars(table, *_, **__):
     table.lazy().sink_parquet("/dev/full")
 
 
+def faulty(*_, **__):
+    raise RuntimeError("a fault of our own")
+
+
 FULL = {
+    "a fault": (Retraining, "_gather", faulty),
     "no process": (subprocess, "Popen", full),
     "no room": (atomic, "sync", full),
     "no room, says polars": (pl.DataFrame, "write_parquet", full_of_polars),
