@@ -301,7 +301,7 @@ def keep(name: str, *, command: str, found: dict[str, Any], root: Path = ROOT) -
     """
     path = root / RESULTS
     results = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
-    code = cards.whole_package()["source"]
+    code = found.pop("code", None) or cards.whole_package()["source"]
     results[name] = {"command": command, "code": code, "found": _short(found)}
     atomic.write_json(path, results)
 
@@ -335,6 +335,8 @@ def measure(name: str, words: Sequence[str], *, root: Path = ROOT) -> dict[str, 
     UserError
         If the command fails or prints no JSON object.
     """
+    if not words:
+        raise UserError(f"{name}: say which command gives it, as in report quantiles.")
     is_script = words[0].endswith(".py")
     call = [sys.executable, *([] if is_script else ["-m", "research"]), *words, "--json"]
     done = subprocess.run(call, cwd=root, stdout=subprocess.PIPE, text=True, check=False)

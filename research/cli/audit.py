@@ -12,7 +12,7 @@ from research.flags import FLAGS, Debug, Json, Name, Settings, read_options
 audit = typer.Typer(
     help="Evidence: causality (nothing looks ahead), mutations (leaks are caught), "
     "discovery (how often luck passes), paths (one study along several histories), autopsy (where "
-    "published numbers came from).",
+    "published numbers came from), prose (numbers in texts).",
     no_args_is_help=True,
 )
 Study, Symbols = FLAGS["study"], FLAGS["symbols"]
@@ -171,6 +171,36 @@ def autopsy(
 
     _set_up_log(debug)
     _out(room, room.run(source), as_json)
+
+
+@audit.command()
+def prose(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND...]",
+            help="With --keep: what gives the result, as in report quantiles, or "
+            "benchmarks/sweep.py.",
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Run COMMAND and keep what it gives under this name.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold every number in README and notebooks against the result that it states.
+
+    Exit code 1 where one is not what was measured, or nobody knows where it is from. Results stand
+    in benchmarks/results.json, sentences with their numbers' sources in benchmarks/prose.toml.
+    """
+    from research.audit import prose as room
+
+    if keep:
+        room.measure(keep, words or [])
+    found = room.run()
+    _out(room, found, as_json)
+    if found["faults"]:
+        raise typer.Exit(1)
 
 
 def verify(
