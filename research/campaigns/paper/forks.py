@@ -64,7 +64,7 @@ AROUND: dict[str, tuple[Any, str]] = {
 NOT_PLAIN = ("challenge", "training")
 IDLE = {"jemalloc_bg_thd", "polars-ooc-clea"}
 """Threads that are there from polars' import on, and do no work of ours."""
-HANG = 120.0
+HANG = 600.0
 """Real seconds after which a runner that does not end is taken to hang."""
 
 
@@ -120,8 +120,8 @@ class Life:
         with os.fdopen(reading, "rb") as pipe:
             said = pipe.read()
         if hung or not (os.WIFSIGNALED(status) or status == 0):
-            word = "hung" if hung else "failed"
-            raise AssertionError(f"a runner {word} under {plan}: {said[-3000:].decode('latin1')}")
+            why = f"hung for {HANG:.0f} s" if hung else f"failed: {_why(said)}"
+            raise AssertionError(f"under {plan} a runner {why}")
         acked = struct.unpack("q", said[-8:])[0] if said else 0
         if acked and acked > prepare.last_decided(self.folder):
             raise AssertionError(f"{acked} was acknowledged and is lost, under {plan}")
@@ -137,6 +137,11 @@ class Life:
             os.write(pipe, traceback.format_exc().encode())
         finally:
             os._exit(code)
+
+
+def _why(said: bytes) -> str:
+    """Return the traceback behind what a child acknowledged."""
+    return said[max(said.find(b"Traceback"), 0) :][-3000:].decode("utf8", "replace")
 
 
 def _alone() -> None:
