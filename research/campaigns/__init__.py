@@ -14,6 +14,10 @@ they come to what one does that nobody disturbed?
 ``soak``: days of market time on end. Does a runner's memory grow, or anything else it holds?
 ``switch``: the kill switch, pulled at random moments. How soon is it latched, and does it hold?
 ``shadow``: challengers that are no better, better or stuck. Who is promoted?
+``books``: updates of order books, some of them struck by faults. Is every gap found, none
+invented, and the book equal to the truth afterwards?
+``frames``: damaged messages of every venue. Is each one read alike by both readers, or counted?
+``recorder``: a recorder killed again and again. Is each message on disk, or declared?
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from research.campaigns import books, frames, recorder
 from research.campaigns.grid import phase
 from research.campaigns.killed import SMALL, interruption
 from research.campaigns.noise import nothing
@@ -55,6 +60,9 @@ CAMPAIGNS: dict[str, Callable[..., dict[str, Any]]] = {
     "soak": soak,
     "switch": switch,
     "shadow": shadow,
+    "books": lambda count, workers: books.run(count, workers=workers),
+    "frames": lambda count, workers: frames.run(count, 1, workers),
+    "recorder": recorder.run,
 }
 SEEDS = {
     "truth": 20,
@@ -66,8 +74,11 @@ SEEDS = {
     "soak": 7,
     "switch": 1000,
     "shadow": 500,
+    "books": 1_000_000,
+    "frames": 1_000_000,
+    "recorder": 500,
 }
-"""How many markets of each kind, kills, days, triggers or contests, where nothing else is said."""
+"""How many markets of each kind, kills, days, triggers, contests, updates or frames; the usual."""
 _OF_STUDIES = ("nothing", "phase")
 _TOO_LONG = ("markets", "cells")
 
@@ -82,8 +93,9 @@ def run(
     name : str
         A key of `CAMPAIGNS`.
     seeds : int, optional
-        Markets of each kind, with seeds 1, 2, 3, ...; kills for `interruption` and `crash`, days
-        for `soak`, triggers for `switch`, contests for `shadow`. Absent: `SEEDS`.
+        Markets of each kind, with seeds 1, 2, 3, ...; kills for `interruption`, `crash` and
+        `recorder`, days for `soak`, triggers for `switch`, contests for `shadow`, updates for
+        `books`, messages for `frames`. Absent: `SEEDS`.
     workers : int
         Processes.
     studies : sequence of str

@@ -25,6 +25,9 @@ from research.plots.forecasts import (
 from research.plots.gate import gate
 from research.plots.live import live_evidence, live_latency, live_reasons, live_run
 from research.plots.market import candles, coverage, price, trades_on_price
+from research.plots.memory import memory, memory_weights
+from research.plots.order_book import book_coverage, depth_chart
+from research.plots.order_flow import impact, lags, next_move
 from research.plots.performance import (
     alpha_factor,
     compare_equity,
@@ -40,6 +43,7 @@ from research.plots.validation import deflation, path_sharpes, pbo
 
 __all__ = [
     "alpha_factor",
+    "book_coverage",
     "calibration",
     "candles",
     "capacity",
@@ -49,6 +53,7 @@ __all__ = [
     "coverage",
     "cumulative_quantiles",
     "deflation",
+    "depth_chart",
     "distribution",
     "equity",
     "feature_ic",
@@ -62,12 +67,17 @@ __all__ = [
     "ic_by_day",
     "ic_by_horizon",
     "ic_decay",
+    "impact",
     "importance",
+    "lags",
     "league",
     "live_evidence",
     "live_latency",
     "live_reasons",
     "live_run",
+    "memory",
+    "memory_weights",
+    "next_move",
     "optimism",
     "path_sharpes",
     "pbo",
