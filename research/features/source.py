@@ -45,7 +45,7 @@ def of_family(module: ModuleType) -> str:
     >>> of_family(candles) != of_family(windows)
     True
     """
-    package = module.__name__.rpartition(".")[0]
+    package = ".".join(module.__name__.split(".")[:2])  # of a folder's modules, too, the room
     found, ahead = {module.__name__}, [module]
     while ahead:
         owners = (getattr(value, "__module__", None) for value in vars(ahead.pop()).values())
