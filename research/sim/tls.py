@@ -12,6 +12,7 @@ HOSTS = (
     "fapi.binance.com",
     "api.binance.com",
     "fstream.binance.com",
+    "stream.binance.com",
     "api.bybit.com",
     "stream.bybit.com",
     "clock.sim",
