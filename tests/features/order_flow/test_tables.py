@@ -111,6 +111,14 @@ def test_after_a_gap_all_begins_anew():
     assert_frame_equal(table[:101], frame(quoted[:101]), check_exact=True)
 
 
+def test_trades_before_a_gap_do_not_count_after_it():
+    quoted, traded = quotes(300), trades(300)
+    start, end = (quoted["received_ns"][n] for n in (100, 102))
+    table = frame(quoted, traded, gaps=gaps((start + 1, end - 1)))
+    later = traded.filter(pl.col("message") > quoted["message"][102])
+    assert_frame_equal(table[102:], frame(quoted[102:], later), check_exact=True)
+
+
 def test_while_a_book_is_not_proven_its_features_are_null():
     quoted, shown = quotes(300), books(150)
     proven = np.ones(150, bool)
@@ -156,6 +164,17 @@ def test_bins_are_what_lies_in_them(pause):
         assert values == pytest.approx([row[place] for row in wanted][1:], abs=1e-9)
     assert found["flow_coverage"][0] < 1 and found["ofi"][0] is None
     assert (found["flow_coverage"][1:] == 1).all()
+
+
+def test_what_happens_at_the_end_of_a_bin_is_of_the_next():
+    quoted, second = quotes(300), 1_000_000
+    time = quoted["time"].dt.epoch("us") // second * second  # all at ends of bins
+    whole = quoted.with_columns(time=time.cast(schema.TIME))
+    found = bins(whole)
+    for row in found[1:].rows(named=True):
+        inside = whole.filter(pl.col("time") == row["time"] - timedelta(seconds=1))
+        assert row["quotes"] == inside.height
+        assert row["mid"] == (inside["bid"][-1] + inside["ask"][-1]) / 2
 
 
 def test_bins_of_all_streams():
