@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from research.cli import audit, live
+from research.cli import audit, live, record
 from research.errors import UserError
 from research.flags import (
     FLAGS,
@@ -111,7 +111,7 @@ def demo(seed: Seed = None, as_json: Json = False, debug: Debug = False) -> None
     _run("report", "demo", read_options(seed=seed), set(), as_json)
 
 
-for _command in (*live.COMMANDS, *audit.COMMANDS):
+for _command in (*live.COMMANDS, *record.COMMANDS, *audit.COMMANDS):
     app.command()(_command)
 app.add_typer(audit.audit, name="audit")
 
@@ -265,8 +265,9 @@ def campaign(
     seeds: Annotated[
         int | None,
         typer.Option(
-            help="How many: simulated markets of each kind; kills for interruption and crash, days "
-            "for soak, triggers for switch, contests for shadow. Absent: as many as a claim needs.",
+            help="How many: simulated markets of each kind; kills for interruption, crash and "
+            "recorder, days for soak, triggers for switch, contests for shadow, messages for books "
+            "and frames. Absent: as many as a claim needs.",
             min=1,
         ),
     ] = None,
@@ -285,7 +286,7 @@ def campaign(
     """Long measurements that are not part of check; each ends in numbers to quote.
 
     Of research: truth, nothing, phase, interruption. Of paper trading: same, crash, soak, switch,
-    shadow.
+    shadow. Of order books: books, frames, recorder.
     """
     from research import campaigns
 

@@ -1,0 +1,61 @@
+"""A simulated exchange of order books on this machine, for whoever would otherwise need a venue."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from research.errors import UserError
+from research.live.net import Network
+
+MARKETS = {
+    "binance_usdm": ("binance", "um"),
+    "binance_spot": ("binance", "spot"),
+    "bybit": ("bybit", "linear"),
+}
+SYMBOL = "SIM01USDT"
+"""What a simulated market's first symbol is called."""
+LONGEST = timedelta(hours=2)
+_SPARE = 2  # minutes played beyond what is asked for
+
+
+@asynccontextmanager
+async def exchange(
+    name: str, *, length: timedelta | None = None, symbols: int = 1, seed: int = 0
+) -> AsyncIterator[Network]:
+    """Start an exchange in a process of its own and hand over the way to it.
+
+    Parameters
+    ----------
+    name : str
+        A venue, as `recorder.capture` takes it.
+    length : timedelta, optional
+        How long it will be asked for; absent: two hours, which is the most.
+    symbols : int
+        How many: SIM01USDT, SIM02USDT and so on.
+    seed : int
+        Of its faults.
+
+    Yields
+    ------
+    Network
+        Every host name leads to the simulated exchange.
+    """
+    if name not in MARKETS:
+        raise UserError(f"simulated exchange: no venue {name!r}. It plays {', '.join(MARKETS)}.")
+    span = length or LONGEST
+    if span > LONGEST:
+        raise UserError(f"simulated exchange: plays two hours at most, {span} is longer.")
+    from research.sim.flow import child
+
+    venue, market = MARKETS[name]
+    minutes = int(span / timedelta(minutes=1)) + _SPARE
+    started = child.start(
+        minutes=minutes, symbols=symbols, venue=venue, market=market, live=True, seed=seed
+    )
+    try:
+        async with Network(started.port, started.ca) as network:
+            yield network
+    finally:
+        started.stop()
