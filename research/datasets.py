@@ -18,6 +18,7 @@ from research import bars as bar_room
 from research import units
 from research.batch import Progress
 from research.errors import UserError
+from research.order_flow import studied as recorded
 from research.store import atomic, cards, lake, ledger, tables, where
 from research.study import ROOT, Study
 
@@ -35,7 +36,7 @@ class Dataset:
     @property
     def lineage(self) -> str:
         """The data that trials are counted on; files keep theirs when days are added to them."""
-        named = self.venue in ("files", "polygon") and self.market.rpartition("-")[0]
+        named = self.venue in ("files", "polygon", "recording") and self.market.rpartition("-")[0]
         return f"{self.venue}/{named or self.market}"
 
     @property
@@ -56,6 +57,8 @@ def dataset(study: Study) -> Dataset:
         return Dataset("simulated", cards.digest(_simulation(study)), MINUTE)
     if study.data.source == "polygon" and not study.data.path:
         return Dataset("polygon", "spot", MINUTE)
+    if study.data.source in recorded.SOURCES:
+        return Dataset(*recorded.place(study), study.data.interval)
     return _of_files(study)
 
 
@@ -123,6 +126,9 @@ def _read_source(study: Study, place: Dataset, progress: Progress | None) -> Ite
     if study.data.source == "simulated":
         yield _market(study).bars
         return
+    if study.data.source in recorded.SOURCES:
+        yield recorded.bars(study, progress=progress)
+        return
     from research.sources import files, polygon
 
     path = source_path(study)
@@ -153,6 +159,7 @@ def load(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
     pl.DataFrame
         As `schema.BARS`; without rows where the store holds none of the span. A longer bar of
         Polygon is made of the minutes that were traded in; see ``bars.resample(sparse=True)``.
+        Bars of a recording have its order flow beside them, see `order_flow.flow`.
 
     Raises
     ------
@@ -168,7 +175,8 @@ def load(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
             _check_length(study, made, place.interval)
         return made
     if place.interval == data.interval:
-        return _stored(study, place, data.start, data.end)
+        made = _stored(study, place, data.start, data.end)
+        return recorded.beside(study, made) if data.source in recorded.SOURCES else made
     if not place.sparse:
         return bar_room.resample(_stored(study, place, data.start, data.end), data.interval)
     # a bucket that the span cuts would look like one with few trades: whole days first
@@ -364,6 +372,9 @@ def count_trial(study: Study, bars: pl.DataFrame, forecasts: pl.DataFrame, ic: f
 def oracle(study: Study) -> tuple[pl.DataFrame, float]:
     """Return a simulated market's true expected returns, and what they score on average.
 
+    Of simulated order flow the expected change of the mid-price over the planted horizon, and the
+    correlation that is planted.
+
     Returns
     -------
     pl.DataFrame
@@ -371,6 +382,8 @@ def oracle(study: Study) -> tuple[pl.DataFrame, float]:
     float
         The theoretical value of `scores.ic` for it; at the planted horizon it is the planted IC.
     """
+    if study.data.source == "simulated_flow":
+        return recorded.kept(study)["oracle"], study.simulated_flow.ic
     from research.sources import simulated
 
     horizon, market = study.labels.horizon, dict(study.simulated)

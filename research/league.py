@@ -85,7 +85,7 @@ def _net(tested: pipeline.Backtest) -> dict[str, float | None]:
 def truth(study: Study, found: Evaluation) -> dict[str, float | None]:
     """Hold what was found against what was planted in a simulated market, on the same rows."""
     _, planted = datasets.oracle(study)
-    best = scores.ic(perfect(study, found), **_how(study)) if study.simulated.ic else None
+    best = scores.ic(perfect(study, found), **_how(study)) if planted else None
     return {
         "planted_ic": planted,
         **named("oracle_ic", best),

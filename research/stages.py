@@ -10,6 +10,7 @@ from typing import Any
 
 from research import batch, charges, datasets, league, pipeline, report, scores, tape
 from research.errors import UserError
+from research.order_flow import short, studied
 from research.report.numbers import clean
 from research.store import atomic, tables
 from research.stored_runs import Run, reports_root
@@ -77,12 +78,34 @@ def run_report(chosen: str, options: dict[str, Any], *, fresh: set[str]) -> Run:
     with atomic.only_one(study.name), report.new_run(study) as part:
         for stage in _anew(fresh):
             _forget(study, stage)
-        for stage, notebook in batch.STAGES.items():
+        for notebook in chain(study):
             log.info("%s: %s", study.name, notebook)
             out = part.folder / "notebooks" / f"{notebook}.ipynb"
-            batch.execute(stage, _parameters(chosen, options), out)
+            batch.execute(notebook, _parameters(chosen, options), out)
         log.info("%s: report", study.name)
     return part.run
+
+
+def chain(study: Study) -> list[str]:
+    """Return the notebooks of a study's report, in their order.
+
+    A study of order flow has one more. A recording that is too short to be trained on has no
+    features to judge, no forecasts and nothing to trade: of it those two remain that only look.
+
+    Examples
+    --------
+    >>> chain(read("demo"))[0], len(chain(read("demo")))
+    ('01_download', 5)
+    """
+    every = list(batch.STAGES.values())
+    if not studied.asked(study):
+        return every
+    why = short.untrained(study)
+    if why is None:
+        return [*every, studied.NOTEBOOK]
+    log.info("%s: not trained: %s", study.name, why)
+    has_bars = studied.kept(study)["bars"].height > 0
+    return [*([batch.STAGES["download"]] if has_bars else []), studied.NOTEBOOK]
 
 
 def _anew(fresh: set[str]) -> list[str]:

@@ -102,15 +102,13 @@ class Run:
     def row(self) -> dict[str, Any]:
         """One line of a list of runs."""
         s = self.summary
+        score, tested = s["scores"] or {}, s["backtest"] or {}  # none of what was not trained
         return {
             "run": self.id,
             "study": s["study"],
             "verdict": s["verdict"]["word"],
-            "ic": s["scores"]["ic"],
-            "ic_low": s["scores"]["ic_low"],
-            "ic_high": s["scores"]["ic_high"],
-            "net_return": s["backtest"]["net_return"],
-            "trades": s["backtest"]["trades"],
+            **{key: score.get(key) for key in ("ic", "ic_low", "ic_high")},
+            **{key: tested.get(key) for key in ("net_return", "trades")},
             "trials": s["trials"],
         }
 
@@ -285,6 +283,9 @@ def compare(a: str | Run, b: str | Run) -> Comparison:
         both forecast, with the 95 % interval of the paired difference.
     """
     first, second = (x if isinstance(x, Run) else run(x) for x in (a, b))
+    for one in (first, second):
+        if one.summary["scores"] is None:
+            raise UserError(f"run {one.id}: {one.summary['verdict']['because']}.")
     settings = first.study.settings(), second.study.settings()
     changed = {
         key: (settings[0][key], settings[1][key])

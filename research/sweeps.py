@@ -58,6 +58,7 @@ def run(
     grid: list[str],
     *,
     workers: int = 1,
+    scheduler: str | None = None,
     progress: batch.Progress | None = None,
 ) -> Sweep:
     """Evaluate and backtest a study at every combination of some settings.
@@ -72,28 +73,29 @@ def run(
         ``"key=v1,v2"`` each; an interrupted sweep goes on where it stopped.
     workers : int
         Processes.
+    scheduler : str, optional
+        Address of a Dask cluster that works in their place, as in `batch.map_items`.
     progress : callable, optional
         Takes (done, total, label). Absent: a bar on stderr.
 
     Raises
     ------
     UserError
-        If the grid is empty or a setting is not one of the study's.
+        If the grid is empty, a setting is not one of the study's, or there is no such cluster.
     """
     points = list(combinations(grid))
     studies = [read(chosen, {**options, **point}) for point in points]
     datasets.acquire(studies[0])  # once, before workers would all do it
-    items = [(chosen, {**options, **point}, point, ledger.noted()) for point in points]
+    items = [(chosen, {**options, **point}, ledger.noted()) for point in points]
     watch = progress or batch.progress(f"sweep of {len(items)}")
     done, failed = [], []
-    for (_, _, point, _), found in batch.map_items(_point, items, workers=workers, watch=watch):
+    results = batch.map(_point, items, workers=workers, scheduler=scheduler, watch=watch)
+    for point, found in zip(points, results, strict=True):
         if isinstance(found, Exception):
             log.info("set aside: %s: %s", point, found)
             failed.append({"settings": point, "error": f"{type(found).__name__}: {found}"})
         else:
             done.append({"settings": point, "found": found})
-    order = {json.dumps(point): i for i, point in enumerate(points)}
-    done.sort(key=lambda row: order[json.dumps(row["settings"])])
     return Sweep(studies[0].name, done, failed)
 
 
@@ -116,8 +118,8 @@ def combinations(grid: list[str]) -> list[dict[str, Any]]:
     return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
 
 
-def _point(item: tuple[str, dict[str, Any], dict[str, Any], str]) -> dict[str, Any]:
-    chosen, options, _, note = item
+def _point(item: tuple[str, dict[str, Any], str]) -> dict[str, Any]:
+    chosen, options, note = item
     study = read(chosen, options)
     # another process knows nothing of the note it was begun under
     with ledger.exploring(note) if note != ledger.noted() else nullcontext():

@@ -21,6 +21,7 @@ from research.batch import Progress
 from research.errors import UserError
 from research.features import lint
 from research.models import meta as second
+from research.order_flow import studied as recorded
 from research.store import cards, tables
 from research.study import ROOT, Study
 from research.study.sections import Labels
@@ -72,6 +73,7 @@ def labels(
 
 def parts(study: Study, source: pl.DataFrame, table: pl.DataFrame) -> dict[str, Any]:
     """Return all that decides one learner's forecasts: the key they are stored under."""
+    recorded.check_market(study)
     words = study.model.model_dump(mode="json")
     learner = words["name"]
     return {

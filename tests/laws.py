@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from research import features, schema
+from research.features.aggregates import FLOW, made_up
 
 MINUTE = timedelta(minutes=1)
 START = datetime(2024, 4, 30, tzinfo=UTC)
@@ -26,6 +27,11 @@ def market(
     ]
     keep = ~np.isin(np.arange(rows), list(missing))
     return pl.concat(part.filter(keep) for part in parts)
+
+
+def beside(bars, feature_set):
+    """The bars with order flow beside them, if the set reads any."""
+    return made_up(bars) if feature_set.beside else bars
 
 
 def _walk(symbol, rows, interval, rng, start, tick):
@@ -82,11 +88,12 @@ def _bent(bars, later):
     """Change every number of later bars, each by a factor of its own: shapes change as well."""
     rng = np.random.default_rng(7)
     factor = {c: rng.uniform(0.6, 1.7, bars.height) for c in schema.PRICES}
-    factor |= {c: rng.uniform(2.0, 9.0, bars.height) for c in NUMBERS if c not in schema.PRICES}
+    numbers = [*NUMBERS, *(c for c in FLOW if c in bars.columns)]
+    factor |= {c: rng.uniform(2.0, 9.0, bars.height) for c in numbers if c not in schema.PRICES}
     bent = bars.with_columns(
-        (pl.col(c) * pl.Series(np.where(later, factor[c], 1.0))).cast(schema.BARS[c])
+        (pl.col(c) * pl.Series(np.where(later, factor[c], 1.0))).cast(bars.schema[c])
         + (pl.lit(0) if c in schema.PRICES else later.cast(pl.Int64))
-        for c in NUMBERS
+        for c in numbers
     )
     return bent.with_columns(
         high=pl.max_horizontal(schema.PRICES), low=pl.min_horizontal(schema.PRICES)

@@ -31,13 +31,18 @@ def chosen(name):
 
 
 @pytest.fixture(scope="module")
-def bars():
+def market():
     return laws.market(rows=3_600, missing=MISSING)
 
 
 @pytest.fixture(params=list(sets()))
 def feature_set(request):
     return chosen(request.param)
+
+
+@pytest.fixture
+def bars(market, feature_set):
+    return laws.beside(market, feature_set)
 
 
 def test_no_lookahead(feature_set, bars):
@@ -86,29 +91,29 @@ def unsteady(close):
     return close + 1e-12 * (len(close) % 7)  # the same to 1e-9, but not to the bit
 
 
-def test_no_lookahead_bites(bars):
+def test_no_lookahead_bites(market):
     for peek in (pl.col("close").shift(-1), pl.col("close").reverse().shift(1).reverse()):
         with pytest.raises(AssertionError, match=r"sees|needs"):
-            laws.law_no_lookahead(only("peek", peek.fill_null(0.0)), bars)
+            laws.law_no_lookahead(only("peek", peek.fill_null(0.0)), market)
 
 
-def test_a_law_that_proves_nothing_says_so(bars):
+def test_a_law_that_proves_nothing_says_so(market):
     hour = pl.col("time").dt.hour().cast(pl.Float64)
     with pytest.raises(AssertionError, match="proves nothing"):
-        laws.law_no_lookahead(only("hour", hour), bars)
+        laws.law_no_lookahead(only("hour", hour), market)
     with pytest.raises(AssertionError, match="proves nothing"):
-        laws.law_gap_is_a_start(chosen("S2"), bars.head(600))
+        laws.law_gap_is_a_start(chosen("S2"), market.head(600))
 
 
-def test_prefix_and_live_bite(bars):
+def test_prefix_and_live_bite(market):
     tail = only("unsteady", numpy_expr(unsteady, "close"))
     with pytest.raises(AssertionError):
-        laws.law_prefix_stable(tail, bars)
+        laws.law_prefix_stable(tail, market)
     with pytest.raises(AssertionError, match="live differs"):
-        laws.law_live_is_batch(tail, bars, [laws.START + 1_000 * laws.MINUTE])
+        laws.law_live_is_batch(tail, market, [laws.START + 1_000 * laws.MINUTE])
 
 
-def test_mixing_bites(bars):
+def test_mixing_bites(market):
     calls = []
 
     def count(close):
@@ -117,16 +122,16 @@ def test_mixing_bites(bars):
 
     mixed = only("mixed", numpy_expr(count, "close"))
     with pytest.raises(AssertionError, match="differs"):
-        laws.law_symbols_do_not_mix(mixed, bars)
+        laws.law_symbols_do_not_mix(mixed, market)
 
 
-def test_nan_bites(bars):
+def test_nan_bites(market):
     hole = only("hole", pl.when(pl.col("volume") > 0).then(1.0).otherwise(np.inf))
     with pytest.raises(AssertionError):
-        laws.law_null_is_the_only_unknown(hole, bars)
+        laws.law_null_is_the_only_unknown(hole, market)
 
 
-def test_gap_bites(bars, monkeypatch):
+def test_gap_bites(market, monkeypatch):
     """One pass over everything, gaps ignored, breaks the law."""
 
     def careless(table, feature_set, *, interval):
@@ -135,4 +140,4 @@ def test_gap_bites(bars, monkeypatch):
 
     monkeypatch.setattr(features, "build", careless)
     with pytest.raises(AssertionError):
-        laws.law_gap_is_a_start(chosen("S2"), bars)
+        laws.law_gap_is_a_start(chosen("S2"), market)

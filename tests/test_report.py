@@ -41,6 +41,7 @@ def test_summary_holds_the_agreed_keys(kept):
     counts = [summary["trials"], summary["folds"], summary["backtest"]["trades"]]
     counts += [summary["data"][k] for k in ("rows", "missing_minutes", "zero_volume_bars")]
     assert all(isinstance(count, int) for count in counts)
+    assert not {"order_flow", "untrained"} & set(summary), "of recordings alone"
     assert "NaN" not in (kept.folder / "summary.json").read_text()
 
 

@@ -24,7 +24,7 @@ import polars as pl
 
 from research import schema
 from research.errors import UserError
-from research.features import cross
+from research.features import aggregates, cross
 from research.features.kernels import evaluated
 from research.features.returns import SIGMA_BARS, sigma
 from research.features.sets import FeatureSet
@@ -111,8 +111,9 @@ def build(
     Raises
     ------
     UserError
-        If the bars are of another interval, a feature never forgets where it began, or one has no
-        value at all because the source of the bars lacks a column.
+        If the bars are of another interval, a feature never forgets where it began, one has no
+        value at all because the source of the bars lacks a column, or one reads order flow that
+        these bars have not beside them.
 
     Notes
     -----
@@ -122,6 +123,7 @@ def build(
     `sigma_bars` count bars, and sigma is the volatility of one bar, however long it took.
     """
     bars = _checked(bars, interval)
+    aggregates.refuse_what_is_not_beside(bars, feature_set.beside)
     cross.refuse_what_is_lonely(bars, feature_set.cross)
     bars = cross.columns(bars, feature_set.cross)
     plan = _plan(bars, feature_set, interval, sigma_bars)
@@ -254,7 +256,8 @@ def _refuse_what_bars_lack(
     bars: pl.DataFrame, feature_set: FeatureSet, values: np.ndarray, settled: np.ndarray
 ) -> None:
     """A column without any value would empty every row: say which, and why."""
-    lacking = [c for c in schema.EXTRAS if bars[c].null_count() == bars.height]
+    may_lack = [*schema.EXTRAS, *feature_set.beside]
+    lacking = [c for c in may_lack if bars[c].null_count() == bars.height]
     for i, (name, feature) in enumerate(feature_set.columns.items()):
         needs = [c for c in lacking if c in feature.expr.meta.root_names()]
         if needs and settled.any() and np.isnan(values[settled, i]).all():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import polars as pl
 
+from research.features.aggregates import as_is, price_gap, roughness_z, standing
 from research.features.alphas import RANKED_BARS, alpha001, alpha054
 from research.features.averages import (
     close_to_ema,
@@ -52,6 +53,7 @@ from research.features.clock import (
 )
 from research.features.estimators import garman_klass, parkinson, rogers_satchell, yang_zhang
 from research.features.flow import taker_buy_share, trade_size_ratio, trades_ratio
+from research.features.fracdiff import fracdiff_price
 from research.features.market import (
     BETA_BARS,
     LEADER_BARS,
@@ -113,7 +115,7 @@ from research.features.volume import (
 )
 
 Factory = Callable[..., pl.Expr]
-Column = tuple[str, Factory, tuple[float, ...]]
+Column = tuple[str, Factory, tuple[float | str, ...]]
 """Group, factory, parameters."""
 
 _INDICATORS: dict[str, Column] = {
@@ -165,6 +167,29 @@ S2_CROSS: dict[str, Column] = {
     "place_1": ("section", market_place, (1,)),
     "place_10": ("section", market_place, (10,)),
     "dispersion": ("section", market_spread, (10,)),
+}
+
+_USUAL = 300
+"""Bars that tell what flow is usual."""
+
+ORDER_FLOW: dict[str, Column] = {
+    **{f"ofi_z_{k}": ("flow", standing, ("ofi", _USUAL, k)) for k in (1, 5, 15, 30)},
+    "depth_delta_z": ("flow", standing, ("depth_delta", _USUAL)),
+    "trade_imbalance": ("trades", as_is, ("trade_imbalance",)),
+    **{f"trade_flow_z_{k}": ("trades", standing, ("trade_flow", _USUAL, k)) for k in (1, 15)},
+    "close_gap": ("quotes", price_gap, ()),
+    "spread_z": ("quotes", standing, ("spread", _USUAL)),
+    "imbalance": ("quotes", as_is, ("imbalance",)),
+    "weighted_mid_gap": ("quotes", as_is, ("weighted_mid_gap",)),
+    "ofi_level_5_z": ("depth", standing, ("ofi_5", _USUAL)),
+    "ofi_level_10_z": ("depth", standing, ("ofi_10", _USUAL)),
+    "ofi_level_20_z": ("depth", standing, ("ofi_20", _USUAL)),
+    "weighted_ofi_z": ("depth", standing, ("weighted_ofi", _USUAL)),
+    "depth_imbalance_5_z": ("depth", standing, ("depth_imbalance_5", _USUAL)),
+    "depth_imbalance_20_z": ("depth", standing, ("depth_imbalance_20", _USUAL)),
+    **{f"ret_{k}": ("returns", ret, (k,)) for k in (1, 5, 30)},
+    "price_ffd": ("memory", fracdiff_price, (0.4, 1e-3)),
+    "roughness_z": ("regime", roughness_z, (60,)),
 }
 
 S1: dict[str, Column] = {

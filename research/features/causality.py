@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from research import schema
+from research.features import aggregates
 from research.features.build import evaluate
 from research.features.sets import FeatureSet
 
@@ -135,11 +136,11 @@ def _bent(bars: pl.DataFrame, moved: pl.Series, rng: np.random.Generator) -> pl.
     """Multiply each number of the later bars by a factor of its own; high and low stay so."""
     later = moved.to_numpy()
     columns = []
-    for name in _NUMBERS:
+    for name in [*_NUMBERS, *(c for c in aggregates.FLOW if c in bars.columns)]:
         least, most = (0.5, 2.0) if name in schema.PRICES else (1.5, 9.0)
         factor = pl.Series(np.where(later, rng.uniform(least, most, bars.height), 1.0))
         # a bar without volume changes too
         plus = 0.0 if name in schema.PRICES else pl.Series(later.astype(np.float64))
-        columns.append((bars[name] * factor + plus).cast(schema.BARS[name]).alias(name))
+        columns.append((bars[name] * factor + plus).cast(bars.schema[name]).alias(name))
     prices = pl.max_horizontal(schema.PRICES), pl.min_horizontal(schema.PRICES)
     return bars.with_columns(columns).with_columns(high=prices[0], low=prices[1])

@@ -3,7 +3,8 @@
 ``S1``, ``S2`` and ``S4`` are the sets of the source projects: 19, 18 and 52 columns, continuous in
 crypto time. ``S2_day`` cuts returns at midnight UTC, as S2 itself does. ``S2_plus`` adds formulaic
 alphas, order flow, the calendar and range volatility, each a group; ``S2_cross`` adds what other
-symbols did, and needs bars of several. In ``S1_stationary`` and
+symbols did, and needs bars of several. ``order_flow`` reads what bars of a recording have beside
+them. In ``S1_stationary`` and
 ``S4_stationary`` what is a price or a size stands in units of its own market. ``rules`` are the
 baselines. A set never changes under its version: new values are a new version.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from research.errors import UserError, nearest
-from research.features import catalogue, cross, rules, source
+from research.features import aggregates, catalogue, cross, rules, source
 from research.features.kernels import named
 
 
@@ -74,6 +75,12 @@ class FeatureSet:
             name for feature in self.columns.values() for name in feature.expr.meta.root_names()
         )
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Columns of order flow that its features read, as `aggregates` names them; sorted."""
+        names = {n for f in self.columns.values() for n in f.expr.meta.root_names()}
+        return tuple(sorted(names & {*aggregates.FLOW}))
+
     def fingerprint(self) -> str:
         """SHA-256 of name, version, and of each column's name and source; comments do not count."""
         parts = (part for name, f in self.columns.items() for part in (name, f.source))
@@ -87,7 +94,7 @@ class FeatureSet:
         return f"<b>feature set {self.name}, version {self.version}</b><table>{rows}</table>"
 
 
-def _house(group: str, factory: catalogue.Factory, *parameters: float) -> Feature:
+def _house(group: str, factory: catalogue.Factory, *parameters: float | str) -> Feature:
     return Feature(
         expr=factory(*parameters),
         group=group,
@@ -129,6 +136,7 @@ def _sets() -> dict[str, FeatureSet]:
         _frozen("S2_day", "1", catalogue.S2_DAY),
         _frozen("S2_plus", "1", catalogue.S2_PLUS),
         _frozen("S2_cross", "1", catalogue.S2_CROSS),
+        _frozen("order_flow", "1", catalogue.ORDER_FLOW),
         s4,
         _stationary(s1, "1", catalogue.S1_TWINS),
         _stationary(s4, "1", catalogue.S4_TWINS),

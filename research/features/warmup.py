@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from research.errors import UserError
-from research.features import cross
+from research.features import aggregates, cross
 from research.features.kernels import evaluated
 from research.features.sets import FeatureSet
 
@@ -109,6 +109,7 @@ def _settled_after(differs: np.ndarray) -> int:
 
 def _values(feature_set: FeatureSet, bars: pl.DataFrame, begin: int) -> dict[str, np.ndarray]:
     """Evaluate the first symbol, of bars that all begin at that row of it."""
+    bars = aggregates.made_up(bars) if feature_set.beside else bars
     seen = bars.filter(pl.col("open_time") >= bars["open_time"][begin]) if begin else bars
     one = cross.columns(seen, feature_set.cross).filter(pl.col("symbol") == bars["symbol"][0])
     table = evaluated(one, feature_set.exprs)

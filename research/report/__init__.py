@@ -15,8 +15,9 @@ import polars as pl
 
 from research import batch, league, pipeline
 from research.judgement import judge as verdict
+from research.order_flow import short, studied
 from research.report import figures, pages
-from research.report.numbers import summary
+from research.report.numbers import summary, without_training
 from research.store import atomic
 from research.store import tables as stored_tables
 from research.store.cards import digest
@@ -110,6 +111,8 @@ def write(study: Study, folder: Path, run: str) -> dict[str, Any]:
     """
     from research.audit import certificate, verify  # not needed to look at a report in a cell
 
+    if (why := short.untrained(study)) is not None:
+        return _write_untrained(study, folder, run, why)
     with stored_tables.used() as stored:
         found, tested = pipeline.evaluation(study), pipeline.backtest(study)
         rivals = league.table(study)
@@ -129,6 +132,31 @@ def write(study: Study, folder: Path, run: str) -> dict[str, Any]:
         pages.run(study, content, tested, found, folder, certificate.lines(proof))
     verify.seal(study, folder, stored)
     return content
+
+
+def _write_untrained(study: Study, folder: Path, run: str, why: str) -> dict[str, Any]:
+    """Write what there is of a run whose recording is too short to be trained on."""
+    from research.audit import verify
+
+    with stored_tables.used() as stored:
+        content = without_training(study, run, why)
+        for name, table in flow_tables(study).items():
+            atomic.write_parquet(folder / f"{name}.parquet", table)
+        atomic.write_json(folder / "summary.json", content)
+        atomic.write_text(folder / "study.json", study.model_dump_json(indent=1))
+        figures.draw_flow(study, folder / "figures")
+        pages.notebooks(folder / "notebooks")
+        pages.untrained(study, content, folder)
+    verify.seal(study, folder, stored)
+    return content
+
+
+def flow_tables(study: Study) -> dict[str, pl.DataFrame]:
+    """Return the tables of a recording's order flow that a run keeps; none of other bars."""
+    if study.data.source not in studied.SOURCES:
+        return {}
+    known = studied.kept(study)
+    return {f"flow_{name}": known[name] for name in ("impact", "lagged", "next_move", "gaps")}
 
 
 def tables(
@@ -153,6 +181,7 @@ def tables(
         "forecasts": found.binned,
         f"quantiles_{chosen.bins}_{chosen.scope}": found.quantiles.table,
         "fee_surface": found.surface,
+        **flow_tables(study),
     }
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from research import datasets, performance, pipeline, plots
 from research.evaluation import Evaluation
+from research.order_flow import measured, studied
 from research.store import atomic
 from research.study import Study
 from research.tape import Backtest
@@ -49,6 +50,29 @@ def draw(
         pictures["gate"] = lambda: plots.gate(pipeline.gates(study))
     if summary.get("truth"):
         pictures["truth"] = lambda: plots.truth(truth(summary["truth"]))
+    for name, picture in pictures.items():
+        save(picture, folder / name)
+    draw_flow(study, folder)
+
+
+def draw_flow(study: Study, folder: Path) -> None:
+    """Draw a recording's book, its coverage and its order flow into `folder`; of other bars none.
+
+    Of several symbols the first is drawn.
+    """
+    if study.data.source not in studied.SOURCES:
+        return
+    known = studied.of_first(studied.kept(study))
+    pictures: dict[str, Callable[[], Any]] = {
+        "flow_impact": lambda: plots.impact(known["flow"]),
+        "flow_lagged": lambda: plots.lags(known["lagged"]),
+        "flow_next_move": lambda: plots.next_move(known["next_move"]),
+    }
+    if known["watched"].height:
+        span = known["watched"].select("start_ns", "end_ns").row(0)
+        pictures["flow_coverage"] = lambda: plots.book_coverage(known["gaps"], span)
+    if known["book"].height:
+        pictures["flow_depth"] = lambda: plots.depth_chart(measured.sides(known["book"]))
     for name, picture in pictures.items():
         save(picture, folder / name)
 

@@ -11,6 +11,7 @@ import polars as pl
 from research import bars as bar_room
 from research import datasets, judgement, league, models, pipeline
 from research.errors import UserError
+from research.order_flow import studied as recorded
 from research.performance.verdict import Evidence, Verdict
 from research.scores import Classification
 from research.store import cards, ledger
@@ -61,8 +62,47 @@ def summary(
         "classes": _classes(found.classes),
         "gate": _gate(study),
     }
-    if study.data.source == "simulated":
+    if _has_truth(study):
         content["truth"] = league.truth(study, found)
+    if study.data.source in recorded.SOURCES:
+        content["order_flow"] = recorded.numbers(study)
+    return clean(content)
+
+
+def _has_truth(study: Study) -> bool:
+    """Tell whether the best forecast is known, over the horizon that is forecast."""
+    if study.data.source == "simulated_flow":
+        return study.simulated_flow.horizon == study.labels.horizon
+    return study.data.source == "simulated"
+
+
+def without_training(study: Study, run: str, why: str) -> dict[str, Any]:
+    """Gather the numbers of a run whose recording is too short to be trained on.
+
+    Returns
+    -------
+    dict
+        The keys of `summary`; what would have come of training is None. The verdict says `why`.
+    """
+    missing = ("quantiles", "scores", "backtest", "sizing", "classes", "gate", "trials")
+    content: dict[str, Any] = {
+        "study": study.name,
+        "run": run,
+        "code": cards.whole_package()["source"],
+        "verdict": {
+            "word": "undecided",
+            "because": f"nothing was trained: {why.rstrip('.')}",
+            "change": ["a recording that is long enough for the study's folds"],
+            "checks": [],
+        },
+        "untrained": why,
+        "ledger": _head(),
+        "data": _data(study) if recorded.kept(study)["bars"].height else None,
+        "folds": 0,
+        "league": [],
+        **dict.fromkeys(missing),
+        "order_flow": recorded.numbers(study),
+    }
     return clean(content)
 
 
@@ -186,7 +226,7 @@ _FOUND = ("zero_volume_bars", "duplicates", "revised", "off_grid", "unsorted")
 
 def _data(study: Study) -> dict[str, Any]:
     """Describe the bars a study read; faults are counted in the source's own bars."""
-    minutes = datasets.dataset(study).interval // timedelta(minutes=1)
+    minutes = datasets.dataset(study).interval / timedelta(minutes=1)
     table = pipeline.bars(study)
     seen = bar_room.coverage(datasets.quality(study))
     return {
@@ -195,9 +235,14 @@ def _data(study: Study) -> dict[str, Any]:
         "rows": table.height,
         "start": table["open_time"].min().isoformat(),  # type: ignore[union-attr]
         "end": table["time"].max().isoformat(),  # type: ignore[union-attr]
-        "missing_minutes": seen["missing_minutes"] * minutes,
+        "missing_minutes": _whole(seen["missing_minutes"] * minutes),
         **{key: seen[key] for key in _FOUND},
     }
+
+
+def _whole(minutes: float) -> float:
+    """Return whole minutes as a count; bars of seconds may lack parts of one."""
+    return int(minutes) if minutes.is_integer() else minutes
 
 
 def clean(value: Any) -> Any:

@@ -10,13 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from research import datasets, pipeline
 from research.errors import UserError
+from research.order_flow import studied as recorded
 from research.store import atomic
 from research.stored_runs import runs
 from research.study import Study, read
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+MOST_GAPS = 200
+"""Gaps of a book that a page lists; all are among the run's tables."""
 SHARPE_DAYS = 30
 """Days of returns below which no Sharpe ratio is shown: its interval would be several wide."""
 FILES = {
@@ -60,14 +65,52 @@ def run(
         notebooks=sorted(p.stem for p in (folder / "notebooks").glob("*.html")),
         figures=sorted(p.stem for p in (folder / "figures").glob("*.svg")),
         files={**FILES, **dict.fromkeys(tables, "mean return by quantile")},
+        **_flow(study, summary),
     )
     atomic.write_text(folder / "index.html", html)
     return folder / "index.html"
 
 
+def untrained(study: Study, summary: dict[str, Any], folder: Path) -> Path:
+    """Write the page of a run whose recording is too short to be trained on."""
+    html = _render(
+        "untrained.html",
+        s=summary,
+        question=study.question,
+        settings={k: v for k, v in study.settings().items() if k not in ("name", "question")},
+        changed=study.changed(),
+        notebooks=sorted(p.stem for p in (folder / "notebooks").glob("*.html")),
+        figures=sorted(p.stem for p in (folder / "figures").glob("*.svg")),
+        files={name: FILES[name] for name in ("summary.json", "study.json")},
+        **_flow(study, summary),
+    )
+    atomic.write_text(folder / "index.html", html)
+    return folder / "index.html"
+
+
+def _flow(study: Study, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page says of a recording's order flow; nothing of other bars."""
+    if "order_flow" not in summary:
+        return {"flow": None}
+    known = recorded.kept(study)
+    impact = known["impact"].filter(pl.col("flow").is_in(["ofi", "depth_delta"]))
+    impact = impact.sort("symbol", "flow", "every", descending=[False, True, False])
+    begun = known["watched"]["start_ns"].min() or 0
+    holes = known["gaps"].with_columns(
+        after=(pl.col("start_ns") - begun) / 1e9,
+        lasts=(pl.col("end_ns") - pl.col("start_ns")) / 1e9,
+    )
+    return {
+        "flow": summary["order_flow"],
+        "impact": impact.to_dicts(),
+        "holes": holes.head(MOST_GAPS).to_dicts(),
+    }
+
+
 def _twin(study: Study, summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Lay this run beside the newest of the study's twin on the same data: one row per number."""
     others = [r for r in runs() if study.twin and r.summary["study"] == study.twin]
+    others = [r for r in others if r.summary["scores"]]  # what was trained
     same = [r for r in others if r.summary["data"]["fingerprint"] == summary["data"]["fingerprint"]]
     if not same:
         return []
@@ -105,8 +148,6 @@ def _literal(value: Any) -> str:
 
 
 def _worst_days(study: Study) -> list[dict[str, Any]]:
-    import polars as pl
-
     faults = ["missing", "zero_volume", "duplicates", "revised", "off_grid", "unsorted"]
     table = datasets.quality(study).group_by("symbol").agg(pl.col("rows", *faults).sum())
     return table.sort("symbol").to_dicts()

@@ -16,6 +16,7 @@ SAMPLERS = ("tpe", "random", "grid", "genetic")
 FACTS = (
     "costs.",
     "simulated.",
+    "simulated_flow.",
     "seed",
     "sizing.maintenance",
     "backtest.capital",

@@ -33,6 +33,7 @@ from research.study.sections import (
     Labels,
     Model,
     Simulated,
+    SimulatedFlow,
     Sizing,
     Validation,
 )
@@ -55,6 +56,7 @@ class Study(Section):
     """Processes that train folds side by side; the models are the same, byte for byte."""
     data: Data = Data()
     simulated: Simulated = Simulated()
+    simulated_flow: SimulatedFlow = SimulatedFlow()
     features: Features = Features()
     labels: Labels = Labels()
     validation: Validation = Validation()

@@ -42,9 +42,13 @@ Learner = Annotated[str, AfterValidator(_learner)]
 class Data(Section):
     """Where bars come from and which of them are used."""
 
-    source: Literal["simulated", "files", "binance", "polygon"] = "simulated"
+    source: Literal["simulated", "simulated_flow", "files", "binance", "polygon", "recording"] = (
+        "simulated"
+    )
+    """`recording` makes bars of the trades of a recorded order book, with its order flow beside
+    them; `simulated_flow` is such a recording of a simulated venue."""
     path: str | None = None
-    """For `files` and `polygon`: a file, a folder or a glob."""
+    """For `files`, `polygon` and `recording`: a file, a folder or a glob."""
     venue: str = "binance"
     market: Literal["um", "cm", "spot"] = "um"
     symbols: list[str] | None = None
@@ -72,8 +76,8 @@ class Data(Section):
     def _agree(self) -> Data:
         if self.start and self.end and self.end <= self.start:
             raise UserError(f"end {self.end:%Y-%m-%d} must lie after start {self.start:%Y-%m-%d}.")
-        if self.source == "files" and not self.path:
-            raise UserError("source 'files' needs data.path: a file, a folder or a glob.")
+        if self.source in ("files", "recording") and not self.path:
+            raise UserError(f"source {self.source!r} needs data.path: a file, a folder or a glob.")
         if self.bar_size is not None and self.bars not in ("volume", "dollar"):
             raise UserError(
                 f"bar_size is the size of volume or dollar bars, and bars = {self.bars!r}."
@@ -91,6 +95,20 @@ class Simulated(Section):
     horizon: Duration = timedelta(minutes=10)
     half_life: Duration = timedelta(minutes=10)
     seed: int = 1
+
+
+class SimulatedFlow(Section):
+    """The simulated order-flow market: a recording with planted flow; `simulated.seed` seeds it."""
+
+    symbols: Count = 1
+    minutes: Count = 180
+    r_squared: Annotated[float, Field(gt=0, lt=1)] = 0.38
+    """What order-flow imbalance explains of the price's change within a second."""
+    ic: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Correlation of the best forecast with the price's change over `horizon`; 0: flow explains
+    and does not predict."""
+    horizon: Duration = timedelta(minutes=1)
+    half_life: Duration = timedelta(minutes=1)
 
 
 class Features(Section):

@@ -13,10 +13,12 @@ import numpy as np
 import polars as pl
 
 from research import schema
+from research.features.aggregates import FLOW
 
 KINDS = ("raised", "lowered")
 """What comes after every bar: each number times a factor above one; other bars, and lower ones."""
-NUMBERS = [c for c, dtype in schema.BARS.items() if dtype in (pl.Float64, pl.Int64)]
+NUMBERS = [c for c, dtype in schema.BARS.items() if dtype in (pl.Float64, pl.Int64)] + [*FLOW]
+"""Columns of numbers that bars have, or may have beside their own."""
 _TAKEN = ("taker_buy_volume", "taker_buy_quote_volume")
 _PRICE = {"raised": (1.005, 1.06), "lowered": (0.94, 0.995)}
 _SIZE = {"raised": (1.5, 9.0), "lowered": (0.05, 0.6)}
@@ -25,7 +27,7 @@ Columns = dict[str, np.ndarray]
 
 def numbers(bars: pl.DataFrame, wanted: Collection[str] | None = None) -> Columns:
     """Return the number columns that hold any, NaN for null; those in `wanted` alone if given."""
-    names = [c for c in NUMBERS if wanted is None or c in wanted]
+    names = [c for c in NUMBERS if c in bars.columns and (wanted is None or c in wanted)]
     return {c: bars[c].to_numpy() for c in names if bars[c].null_count() < bars.height}
 
 
@@ -88,7 +90,7 @@ def _others(columns: Columns) -> Columns:
 def frame(bars: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     """Return `bars` with these numbers, NaN as null."""
     return bars.with_columns(
-        pl.Series(name, values, nan_to_null=True).cast(schema.BARS[name])
+        pl.Series(name, values, nan_to_null=True).cast(bars.schema[name])
         for name, values in columns.items()
     )
 

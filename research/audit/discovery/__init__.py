@@ -1,57 +1,36 @@
 """How often the whole pipeline finds an edge where there is none, and how often one that is there.
 
 Every market is taken from bars to verdict with several settings tried, the best of them judged, as
-a researcher would; in a store and with a ledger of its own.
+a researcher would; in a store and with a ledger of its own. A market that was taken is kept under
+``data/discovery/``, so that a campaign that was stopped goes on where it was.
+
+Two things may be claimed. *An edge before costs*: the 95 % interval of the rank IC out of sample
+lies above zero. It is one half of a test at 5 %, the other being an interval below zero, and both
+are counted; costs do not come into it. *Deployable*: the verdict of `performance.verdict` on the
+best setting, at the study's costs and at none.
 """
 
 from __future__ import annotations
 
-import tempfile
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import polars as pl
 from scipy.stats import binomtest
 
-from research import batch, judgement, pipeline, study
+from research import batch, pipeline, study
 from research.audit.discovery import nulls
+from research.audit.discovery.market import Market, settings, take
 from research.batch import Progress
-from research.campaigns.markets import own_store, simulated
 from research.errors import UserError
-from research.study import Study
+from research.store import atomic, cards
 
-__all__ = ["TRIALS", "run", "text"]
+__all__ = ["TRIALS", "WORDS", "run", "settings", "text"]
 
 TRIALS = 10
 """Settings that are tried on every market."""
-DAYS = {"simulated.days": 60, "validation.train": "30 d", "validation.test": "6 d"}
-"""Of a simulated market: a month to learn from and a month out of sample."""
-FREE: dict[str, Any] = {
-    "costs.fee": 0.0,
-    "costs.half_spread": 0.0,
-    "costs.slippage": 0.0,
-    "costs.impact": 0.0,
-    "costs.funding": 0.0,
-}
 WORDS = ("deployable", "undecided", "nothing")
-_RULES: dict[str, tuple[str, float, float]] = {
-    "threshold": ("backtest.enter", 0.5, 5.0),  # bps
-    "quantile": ("evaluation.bins", 5, 24),
-    "probability": ("backtest.enter_probability", 0.36, 0.63),
-    "follow": ("sizing.fraction", 0.05, 0.5),
-}
-"""What a researcher would turn first, by rule, and how far."""
-
-
-class Market(NamedTuple):
-    """One market and what is planted in it."""
-
-    study: str
-    options: dict[str, Any]
-    null: str
-    planted: float | None
-    seed: int
-    trials: int
 
 
 def run(
@@ -63,6 +42,7 @@ def run(
     planted: float | None = None,
     trials: int = TRIALS,
     workers: int = 2,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure how often a study's pipeline claims an edge.
@@ -74,7 +54,8 @@ def run(
     options : dict, optional
         Dotted settings that win over the study's, and over the length of a simulated market.
     markets : int
-        How many, with seeds 1, 2, 3, ...
+        How many, with seeds 1, 2, 3, ... Those that were taken before, of the same study, settings,
+        data and code, are not taken again.
     null : {"simulated", "flips", "blocks", "shifts"}
         Where the markets come from: a simulation, or the study's own bars with what could be
         forecast destroyed; see `nulls`.
@@ -84,33 +65,38 @@ def run(
         Settings tried on each market.
     workers : int
         Processes.
+    scheduler : str, optional
+        Address of a Dask cluster that takes their place, as ``"tcp://127.0.0.1:8786"``.
     progress : callable, optional
-        Takes (done, total, label).
+        Takes (done, total, label), of the markets that are still to be taken.
 
     Returns
     -------
     dict
         ``markets, edge_claimed, deployable, undecided, nothing`` (at the study's costs), ``rate``
-        with ``low`` and ``high`` of being deployable, over the markets that did not fail; ``edge``
-        and ``free``, the same for the claim of an edge before costs and for the verdict at no
-        cost; ``asked`` (markets), ``rows`` and ``failed``.
+        with ``low`` and ``high`` (95 %) of being deployable, over the markets that did not fail;
+        ``edge``, the rate of claims of an edge before costs; ``either``, of intervals that leave
+        zero out on either side, 5 % of which is luck; ``free``, the verdicts at no cost and their
+        rate; ``asked`` (markets), ``rows`` and ``failed``.
 
     Raises
     ------
     UserError
-        If the null is not known, or an edge is to be planted into real bars.
+        If the null is not known, an edge is to be planted into real bars, or there is no such
+        cluster.
     """
     nulls.kind(null)
     if planted and null != "simulated":
         raise UserError(
             "discovery: an edge can be planted into a simulated market only. Leave out --null."
         )
-    tried = settings(study.read(name, {**(options or {}), "simulated.ic": planted or 0.0}), trials)
+    asked = study.read(name, {**(options or {}), "simulated.ic": planted or 0.0})
+    tried = settings(asked, trials)
     items = [
         Market(name, options or {}, null, planted, seed, trials) for seed in range(1, markets + 1)
     ]
     rows, failed = [], []
-    for item, found in batch.map_items(_market, items, workers=workers, watch=progress):
+    for item, found in _taken(items, asked, workers, scheduler, progress):
         if isinstance(found, Exception):
             failed.append(f"seed {item.seed}: {found!r}")
         else:
@@ -126,17 +112,56 @@ def run(
     }
 
 
+def _taken(
+    items: list[Market],
+    asked: study.Study,
+    workers: int,
+    scheduler: str | None,
+    progress: Progress | None,
+) -> Iterator[tuple[Market, Any]]:
+    """Yield each market and its row, or what went wrong; keep a row as soon as it is there."""
+    made_of = _made_of(asked, null=items[0].null)
+    places = {item.seed: _place(item, made_of) for item in items}
+    kept = [item for item in items if places[item.seed].exists()]
+    left = [item for item in items if item not in kept]
+    for item in kept:
+        yield item, json.loads(places[item.seed].read_text(encoding="utf8"))
+
+    def watch(done: int, total: int, label: str) -> None:
+        if progress:
+            progress(done, total, f"{len(kept)} from before" if kept else label)
+
+    how: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "watch": watch}
+    for item, found in batch.map_items(take, left, **how):
+        if not isinstance(found, Exception):
+            atomic.write_json(places[item.seed], found)
+        yield item, found
+
+
+def _made_of(asked: study.Study, *, null: str) -> list[Any]:
+    """Return what decides every row of a campaign, its seed aside: settings, data and code."""
+    # real bars are brought in once, before workers would all do it
+    real = None if null == "simulated" else cards.fingerprint(pipeline.bars(asked))
+    return [asked.settings(), real, cards.whole_package()]
+
+
+def _place(item: Market, made_of: list[Any]) -> Path:
+    return atomic.data_root() / "discovery" / f"{cards.digest([item._asdict(), made_of])}.json"
+
+
 def counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Count claims and verdicts.
 
     Examples
     --------
-    >>> rows = [{"edge": False, "word": "nothing", "word_free": "undecided"}] * 9
-    >>> found = counted([*rows, {"edge": True, "word": "deployable", "word_free": "deployable"}])
+    >>> rows = [{"edge": False, "ic_high": 0.1, "word": "nothing", "word_free": "undecided"}] * 9
+    >>> one = {"edge": True, "ic_high": 0.2, "word": "deployable", "word_free": "deployable"}
+    >>> found = counted([*rows, one])
     >>> found["edge_claimed"], found["deployable"], found["nothing"], found["rate"]
     (1, 1, 9, 0.1)
     """
     claimed = sum(row["edge"] for row in rows)
+    either = claimed + sum(row["ic_high"] < 0 for row in rows)
     words = {word: sum(row["word"] == word for row in rows) for word in WORDS}
     free = {word: sum(row["word_free"] == word for row in rows) for word in WORDS}
     return {
@@ -145,7 +170,8 @@ def counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
         **words,
         **_rate(words["deployable"], len(rows)),
         "edge": _rate(claimed, len(rows)),
-        "free": {**free, **_rate(free["deployable"], len(rows))},
+        "either": {"count": either, **_rate(either, len(rows))},
+        "free": {"edge_claimed": claimed, **free, **_rate(free["deployable"], len(rows))},
         "rows": rows,
     }
 
@@ -158,84 +184,6 @@ def _rate(count: int, of: int) -> dict[str, float | None]:
     return {"rate": count / of, "low": float(ends.low), "high": float(ends.high)}
 
 
-def _market(market: Market) -> dict[str, Any]:
-    """Take one market to its verdicts: at the study's costs, and at none."""
-    real = None if market.null == "simulated" else _real(market)
-    with own_store(), tempfile.TemporaryDirectory() as place:
-        chosen = _simulated(market) if real is None else _stored(*real, Path(place))
-        made = pipeline.forecasts(chosen)
-        if market.null == "shifts":
-            made = nulls.shifted(made, seed=market.seed)
-        paid = _judged(chosen, made, market.trials)
-        with own_store():  # a count of its own: what was tried at the study's costs is not in it
-            free = _judged(chosen.with_options(FREE), made, market.trials)
-    score, kept = paid["score"], ("word", "net_return", "dsr", "setting")
-    return {
-        "seed": market.seed,
-        "ic": score.ic,
-        "ic_low": score.low,
-        "ic_high": score.high,
-        "edge": bool(score.low > 0),
-        **{key: paid[key] for key in kept},
-        **{f"{key}_free": free[key] for key in kept},
-    }
-
-
-def _simulated(market: Market) -> Study:
-    options = {**DAYS, **market.options}
-    return simulated((market.study, market.seed, market.planted or 0.0, options))
-
-
-def _real(market: Market) -> tuple[Study, pl.DataFrame]:
-    """Return the study, and its own bars with what could be forecast destroyed."""
-    chosen = study.read(market.study, market.options)
-    bars = pipeline.bars(chosen)
-    make = {"flips": nulls.flipped, "blocks": nulls.blocks}.get(market.null)
-    return chosen, bars if make is None else make(bars, seed=market.seed)
-
-
-def _stored(chosen: Study, bars: pl.DataFrame, place: Path) -> Study:
-    path = place / "null.parquet"
-    bars.write_parquet(path)
-    return chosen.with_options(
-        {"data.source": "files", "data.path": str(path), "data.symbols": None, "model.league": []}
-    )
-
-
-def _judged(chosen: Study, made: pl.DataFrame, trials: int) -> dict[str, Any]:
-    """Try settings, and judge the one that earned most."""
-    tried = [(chosen.with_options(one), one) for one in settings(chosen, trials)]
-    tested = [pipeline.backtest(one, made) for one, _ in tried]
-    best = max(range(len(tried)), key=lambda k: tested[k].summary["net_return"])
-    found = pipeline.evaluation(tried[best][0], made)
-    said = judgement.judge(tried[best][0], found, tested[best])
-    return {
-        "word": said.word,
-        "score": found.score,
-        "dsr": said.evidence.dsr,
-        "net_return": tested[best].summary["net_return"],
-        "setting": tried[best][1],
-    }
-
-
-def settings(chosen: Study, trials: int) -> list[dict[str, Any]]:
-    """Return what is tried: values of the one setting that the study's rule hangs on most.
-
-    Examples
-    --------
-    >>> [one["backtest.enter"] for one in settings(study.read("demo"), 3)]
-    ['0.5 bps', '2.75 bps', '5 bps']
-    """
-    key, low, high = _RULES[chosen.backtest.rule]
-    step = (high - low) / max(trials - 1, 1)
-    values: list[Any] = [low + k * step for k in range(trials)]
-    if key == "backtest.enter":
-        values = [f"{value:g} bps" for value in values]
-    elif key == "evaluation.bins":
-        values = sorted({round(value) for value in values})  # twenty at most
-    return [{key: value} for value in values]
-
-
 def text(found: dict[str, Any]) -> str:
     """Say the rates in lines."""
     what = f"planted IC {found['planted']:g}" if found["planted"] else "without an edge"
@@ -243,9 +191,10 @@ def text(found: dict[str, Any]) -> str:
         f"{found['markets']} of {found['asked']} markets ({found['null']}) {what}, "
         f"best of {found['trials']} settings",
         _line("an edge before costs", found["edge_claimed"], found["edge"]),
-        _line("deployable", found["deployable"], found),
-        _line("deployable at no cost", found["free"]["deployable"], found["free"]),
-        f"{'undecided, nothing':24}{found['undecided']}, {found['nothing']}",
+        _line("zero left out", found["either"]["count"], found["either"]),
+        _line("deployable", found["deployable"], found) + _others(found),
+        _line("deployable at no cost", found["free"]["deployable"], found["free"])
+        + _others(found["free"]),
     ]
     return "\n".join([*lines, *(f"failed: {one}" for one in found["failed"])])
 
@@ -254,3 +203,7 @@ def _line(what: str, count: int, rate: dict[str, Any]) -> str:
     if rate["rate"] is None:
         return f"{what:24}{count}"
     return f"{what:24}{count}  {rate['rate']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
+
+
+def _others(words: dict[str, Any]) -> str:
+    return f"; undecided {words['undecided']}, nothing {words['nothing']}"

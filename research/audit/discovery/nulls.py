@@ -76,8 +76,9 @@ def _mirrored(part: pl.DataFrame, sign: np.ndarray) -> pl.DataFrame:
     base = np.concatenate([logs["open"][:1], close[:-1]])
     turned = {name: base + sign * (values - before) for name, values in logs.items()}
     up = sign > 0
-    high = np.where(up, turned["high"], turned["low"])
-    low = np.where(up, turned["low"], turned["high"])
+    # the close is a sum over all bars: rounding may lift it over a high that it was equal to
+    high = np.maximum.reduce([*turned.values(), close])
+    low = np.minimum.reduce([*turned.values(), close])
     prices = {"open": turned["open"], "high": high, "low": low, "close": close}
     scale = np.exp(close - logs["close"])
     sellers = {

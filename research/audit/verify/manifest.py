@@ -18,7 +18,8 @@ import polars as pl
 from research import datasets, pipeline, training
 from research.audit.verify.artefacts import Artefact, kind_of
 from research.errors import UserError
-from research.store import atomic, cards, ledger, where
+from research.order_flow.short import untrained
+from research.store import atomic, cards, lake, ledger, where
 from research.store.ledger import chain
 from research.store.shelf import open_shelf
 from research.study import Study
@@ -61,7 +62,10 @@ def outputs(study: Study) -> Iterator[tuple[str, pl.DataFrame]]:
     ------
     str, pl.DataFrame
         ``bars, features, labels, folds, models, forecasts``; a model by its text's fingerprint.
+        None of a recording that is too short to be trained on.
     """
+    if untrained(study) is not None:
+        return
     bars = pipeline.bars(study)
     yield "bars", bars
     table = pipeline.features(study, bars)
@@ -82,6 +86,8 @@ def in_force(forecasts: pl.DataFrame) -> pl.DataFrame:
 def _bars(study: Study) -> Iterator[Path]:
     """Name the files of the bars that a study reads, with their cards."""
     place, data = datasets.dataset(study), study.data
+    if not lake.is_complete(**place.where()) and untrained(study) is not None:
+        return  # nothing was traded, so there are no bars
     names = (datasets.symbols(study), data.start, data.end, None)
     for shelf, months in where.chosen(place.venue, place.market, place.interval, *names):
         yield from (shelf.folder / "card.json", *(shelf.file(month) for month in months))

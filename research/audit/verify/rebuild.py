@@ -18,6 +18,7 @@ from research.audit.verify import artefacts
 from research.audit.verify.artefacts import Artefact
 from research.audit.verify.manifest import in_force, outputs, stored_table
 from research.errors import UserError
+from research.order_flow.short import untrained
 from research.report import numbers
 from research.store import atomic, cards
 from research.store.ledger.chain import place as ledger_path
@@ -58,11 +59,13 @@ def rebuild(run: Run, sealed: dict[str, Any], watch: Watch) -> list[Artefact]:
         return [*found, Artefact(stopped, stopped, "values", "differs", f"cannot be made: {why}")]
     tables, summary = judged
     found += [_table(run.folder / f"{name}.parquet", table) for name, table in tables.items()]
-    proof = json.loads((run.folder / CERTIFICATE).read_text(encoding="utf8"))
-    summary["certificate"] = certificate.short(proof)
-    summary["verdict"] = certificate.weighed(summary["verdict"], proof)
+    if "untrained" not in summary:  # of what was not trained there is nothing to certify
+        proof = json.loads((run.folder / CERTIFICATE).read_text(encoding="utf8"))
+        summary["certificate"] = certificate.short(proof)
+        summary["verdict"] = certificate.weighed(summary["verdict"], proof)
+        how = _proven(run.study, proof, made)
+        found.append(Artefact(CERTIFICATE, "certificate", "values", *how))
     how = artefacts.numbers(run.summary, summary, without=NOT_REBUILT)
-    found.append(Artefact(CERTIFICATE, "certificate", "values", *_proven(run.study, proof, made)))
     return [*found, Artefact("summary.json", "numbers", "values", *how)]
 
 
@@ -128,6 +131,9 @@ def _given(study: Study) -> list[str]:
 
 def _judged(study: Study, run: str) -> Judged:
     """Make the tables and the numbers of a report, as the report does."""
+    if (why := untrained(study)) is not None:
+        looked_at = numbers.without_training(study, run, why)
+        return report.flow_tables(study), json.loads(json.dumps(looked_at))
     found, tested = pipeline.evaluation(study), pipeline.backtest(study)
     summary = numbers.summary(study, run, found, tested, league.table(study))
     return report.tables(study, found, tested), json.loads(json.dumps(summary))
