@@ -121,7 +121,7 @@ STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         (*_ALL, "single", *_TRADE, "recompute", *_END),
     ),
     "report": (
-        "Run the whole chain, notebooks 01 to 05, and write the run's report.",
+        "Run the whole chain, notebooks 01 to 05 (07 of order flow), and write the run's report.",
         (*_ALL, *_TRAIN, *_TRADE, "recompute", *_END),
     ),
 }

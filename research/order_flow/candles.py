@@ -179,4 +179,4 @@ def _outside(rows: pl.DataFrame, holes: pl.DataFrame, step: int) -> pl.DataFrame
         .select("symbol", open_time=pl.int_ranges(first, last + step, step))
         .explode("open_time")
     )
-    return rows
+    return rows.join(touched, on=["symbol", "open_time"], how="anti", maintain_order="left")
