@@ -38,6 +38,12 @@ Name = Annotated[
     str | None,
     typer.Argument(metavar="STUDY", help="A study in studies/, or a path.", show_default=False),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="A Dask cluster in place of processes, as in tcp://127.0.0.1:8786.", show_default=False
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

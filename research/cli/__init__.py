@@ -30,6 +30,7 @@ from research.flags import (
     Json,
     Lookback,
     Name,
+    Scheduler,
     Seed,
     Settings,
     read_options,
@@ -122,6 +123,7 @@ def sweep(
     grid: Grid = None,
     settings: Settings = None,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    scheduler: Scheduler = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -130,7 +132,8 @@ def sweep(
 
     _set_up_log(debug)
     chosen = name or "demo"
-    done = sweeps.run(chosen, read_options(settings), grid or [], workers=workers)
+    where: dict[str, Any] = {"workers": workers, "scheduler": scheduler}
+    done = sweeps.run(chosen, read_options(settings), grid or [], **where)
     typer.echo(json.dumps(done.to_dict(), allow_nan=False) if as_json else done.text())
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from research.flags import FLAGS, Debug, Json, Name, Settings, read_options
+from research.flags import FLAGS, Debug, Json, Name, Scheduler, Settings, read_options
 
 audit = typer.Typer(
     help="Evidence: causality (nothing looks ahead), mutations (leaks are caught), "
@@ -102,6 +102,7 @@ def discovery(
     ] = None,
     trials: Annotated[int, typer.Option(help="Settings tried on each market.", min=1)] = 10,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    scheduler: Scheduler = None,
     settings: Settings = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -123,6 +124,7 @@ def discovery(
         planted=planted,
         trials=trials,
         workers=workers,
+        scheduler=scheduler,
         progress=batch.progress(f"discovery: {markets} markets"),
     )
     _out(room, found, as_json)
