@@ -402,6 +402,9 @@ def test_campaigns_take_their_own_number_of_markets(monkeypatch):
         "soak": ((7, 2), {}),
         "switch": ((1000, 2), {}),
         "shadow": ((500, 2), {}),
+        "books": ((1_000_000, 2), {}),
+        "frames": ((1_000_000, 2), {}),
+        "recorder": ((500, 2), {}),
     }
 
 

@@ -122,6 +122,9 @@ def test_more_trials_make_a_sharpe_ratio_less_sure(store):
 # -- a ledger that cannot be reached ----------------------------------------------------------
 
 
+PROOF = {"verdict": "causal", "features": 1, "bars": 2, "checked": 1, "mismatches": 0}
+
+
 def test_a_report_that_cannot_reach_the_ledger_shows_no_sharpe_and_says_why(traded, tmp_path):
     study, _, found, tested = traded
     place = chain.place()
@@ -139,7 +142,9 @@ def test_a_report_that_cannot_reach_the_ledger_shows_no_sharpe_and_says_why(trad
     assert content["trials"] is None and "is gone" in content["ledger"]["unreached"]
     assert {content["backtest"][k] for k in ("sharpe", "sharpe_low", "sharpe_high")} == {None}
     many = {**content["backtest"], "days": 99.0}
-    html = report.pages.run(study, content | {"backtest": many}, tested, found, tmp_path)
+    html = report.pages.run(
+        study, content | {"backtest": many, "certificate": PROOF}, tested, found, tmp_path, []
+    )
     text = html.read_text()
     assert "the ledger of trials could not be reached" in text and "is gone" in text
 

@@ -58,11 +58,14 @@ class Follower:
         self._book = books.Book(symbol, venue=venue, market=market, depth=DEPTH)
         self._features, self._best = StreamingFeatures(depth=DEPTH), plain.Best()
         self.row: Row | None = None
-        self.frames = self.bad = 0
+        self.frames = self.bad = self._newest = 0
 
     def hear(self, frame: bytes, received_ns: int, connection: int = 0) -> None:
         """Take one frame, received at `received_ns` by this machine's clock."""
         self.frames += 1
+        if connection > self._newest:  # what came between two connections may be missing
+            self._newest = connection
+            self._features.restart()
         try:
             said = plain.understand(frame, venue=self._venue, market=self._market, best=self._best)
         except plain.Malformed:
@@ -76,10 +79,6 @@ class Follower:
             for trade in said:
                 when = self._when(trade.time, received_ns)
                 self._features.trade(when, trade.quantity, trade.taker_side)
-
-    def restart(self) -> None:
-        """Forget all: messages were lost."""
-        self._features.restart()
 
     def _hear_book(self, said: plain.Message, received_ns: int, connection: int) -> None:
         heard = self._book.hear(_message(said, self.symbol, received_ns, connection))

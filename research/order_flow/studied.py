@@ -106,7 +106,25 @@ def _path(study: Study) -> Path:
 def _files(study: Study) -> list[Path]:
     from research.sources.recordings import places
 
+    _refuse_unfinished(_path(study))
     return places.files(_path(study))
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    """Refuse what a recorder still writes to: each step would see another recording."""
+    lock = folder / "lock"
+    if not lock.is_file():
+        return
+    import fcntl
+
+    with lock.open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"recording: {folder.name} is still being recorded. Stop the recorder (ctrl-C), or "
+                "hand over a copy of the folder."
+            ) from error
 
 
 @cache

@@ -68,6 +68,21 @@ def test_a_frame_that_cannot_be_read_is_counted():
     assert (follower.frames, follower.bad, follower.row) == (1, 1, None)
 
 
+def test_flow_does_not_reach_over_a_lost_connection():
+    def quote(update, bid):
+        return (
+            b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":%d,"s":"BTCUSDT",'
+            b'"b":"%d","B":"5","a":"101","A":"5","T":%d,"E":%d}}' % (update, bid, update, update)
+        )
+
+    follower = live.Follower("BTCUSDT", venue="binance", market="um")
+    for connection, update, bid in [(1, 1, 90), (1, 2, 95), (2, 3, 99)]:
+        follower.hear(quote(update, bid), update * 1_000_000, connection)
+    assert follower.row["mid"] == 100.0 and follower.row["ofi_event"] == 0.0
+    follower.hear(quote(4, 100), 4_000_000, 2)
+    assert follower.row["ofi_event"] == 5.0
+
+
 @pytest.mark.slow
 def test_the_commands_record_and_show_features_offline(tmp_path):
     env = os.environ | {"ALPHABOOK_DATA": str(tmp_path)}

@@ -173,3 +173,14 @@ def test_a_real_recording_without_trades_makes_a_report(store, tmp_path):
     assert (run.summary["scores"], run.summary["data"]) == (None, None)
     found = json.loads((run.folder / "summary.json").read_text())["order_flow"]
     assert (found["events"], found["gaps"], found["crossed"], found["coverage"]) == (50, 0, 0, 1.0)
+
+
+def test_a_folder_that_is_being_recorded_is_refused(tmp_path):
+    import fcntl
+
+    (tmp_path / "lock").touch()
+    options = {"data.source": "recording", "data.path": str(tmp_path)}
+    with (tmp_path / "lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="is still being recorded"):
+            studied.source(read("order_flow", options))
