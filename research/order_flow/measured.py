@@ -12,6 +12,7 @@ import polars as pl
 from research import order_book, schema
 from research.features import order_flow as flow_room
 from research.features.aggregates import FLOW
+from research.features.order_flow.clocks import EXCHANGE, ahead
 from research.order_book import Built
 
 SECOND = timedelta(seconds=1)
@@ -29,7 +30,8 @@ class Read(NamedTuple):
     quotes: pl.DataFrame
     """As `schema.QUOTES`: those recorded; of a symbol without any the best levels of its book."""
     offset_s: float | None
-    """What the exchange's clock is ahead of the recorder's, seconds; None: no stamp says."""
+    """What the exchange's clock is ahead of the recorder's, seconds, as the whole recording has it;
+    None: no stamp says."""
 
 
 def read(recording: schema.Recording) -> Read:
@@ -135,10 +137,13 @@ def _quotes(recording: schema.Recording, books: dict[str, Built]) -> pl.DataFram
 
 
 def quotes_of(book: Built) -> pl.DataFrame:
-    """Return the best quotes of a book: one row per state in which both sides are shown."""
+    """Return the best quotes of a book: one row per state in which both sides are shown.
+
+    `sent` and `time` are null where the venue had said none, as in Binance's partial spot books.
+    """
     best = book.levels[:, :, 0, :]
     shown = book.proven & (best[:, :, 0] > 0).all(axis=1)
-    rows, time = best[shown], book.time_us[shown]
+    rows, time = best[shown], _told(book.time_us[shown])
     return pl.DataFrame(
         {
             "symbol": pl.repeat(book.symbol, len(rows), eager=True),
@@ -156,6 +161,12 @@ def quotes_of(book: Built) -> pl.DataFrame:
     ).cast(schema.QUOTES)  # type: ignore[arg-type]
 
 
+def _told(time_us: np.ndarray) -> pl.Series:
+    """Return a book's times, null before the venue has said one."""
+    time = pl.DataFrame({"time": time_us}).select(pl.when(pl.col("time") > 0).then("time"))
+    return time.to_series().cast(schema.TIME)
+
+
 def flow(recording: schema.Recording, every: timedelta) -> pl.DataFrame:
     """Sum up the order flow of a recording in bins, to stand beside its bars.
 
@@ -171,23 +182,65 @@ def flow(recording: schema.Recording, every: timedelta) -> pl.DataFrame:
     pl.DataFrame, keyed (symbol, time)
         As `features.order_flow.aggregate`: `time` is the end of the bin by the exchange's clock.
         Columns of streams that were not recorded are null.
+
+    Notes
+    -----
+    Where quotes carry no time of the exchange, as Binance's on spot, all events are told by their
+    receipt, set to the exchange's clock by what was heard until then: see
+    `features.order_flow.clocks.ahead`.
     """
     return aggregated(read(recording), every)
 
 
 def aggregated(known: Read, every: timedelta) -> pl.DataFrame:
     """Return the bins of `flow` for what was read already."""
-    recording = known.recording
+    shown = known if flow_room.clock_of(known.quotes) == EXCHANGE else _by_receipt(known)
+    trades = shown.recording.trades
     made = flow_room.aggregate(
-        known.quotes,
-        recording.trades if recording.trades.height else None,
-        known.books,
+        shown.quotes,
+        trades if trades.height else None,
+        shown.books,
         every=every,
-        gaps=recording.gaps,
-        offset=timedelta(seconds=known.offset_s or 0.0),
+        gaps=_flow_gaps(shown),
+        clock=EXCHANGE,
     )
     absent = [name for name in FLOW if name not in made.columns]
     return made.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
+
+
+def _flow_gaps(known: Read) -> pl.DataFrame:
+    """Return the gaps of all quotes: of those made from a book also the book's own."""
+    quoted = set(known.recording.quotes["symbol"].unique())
+    own = [book.gaps for symbol, book in known.books.items() if symbol not in quoted]
+    return pl.concat([known.recording.gaps, *own])
+
+
+def _by_receipt(known: Read) -> Read:
+    """Stamp all that was heard with its receipt by the exchange's clock, as known at that moment.
+
+    `received_ns` stays as it is, for gaps are told by it.
+    """
+    recording = known.recording
+    heard = ahead(recording.messages, recording.quotes, recording.trades)
+
+    def stamps(message: np.ndarray, received_ns: np.ndarray) -> np.ndarray:
+        if heard.is_empty():
+            return received_ns // 1_000
+        place = np.searchsorted(heard["message"].to_numpy(), message, side="right") - 1
+        # what came before the first stamp of all has no other clock than that one
+        shift = heard["ahead_ns"].to_numpy()[np.maximum(place, 0)]
+        return np.asarray((received_ns + shift) // 1_000)
+
+    def stamped(table: pl.DataFrame) -> pl.DataFrame:
+        found = stamps(table["message"].to_numpy(), table["received_ns"].to_numpy())
+        return table.with_columns(time=pl.Series(found).cast(schema.TIME))
+
+    books = {
+        symbol: book._replace(time_us=stamps(book.message, book.received_ns))
+        for symbol, book in known.books.items()
+    }
+    told = recording._replace(trades=stamped(recording.trades))
+    return known._replace(recording=told, books=books, quotes=stamped(known.quotes))
 
 
 def impact(known: Read, horizons: tuple[timedelta, ...] = HORIZONS) -> pl.DataFrame:
@@ -211,7 +264,7 @@ def impact(known: Read, horizons: tuple[timedelta, ...] = HORIZONS) -> pl.DataFr
     recording = known.recording
     trades = recording.trades if recording.trades.height else None
     made = flow_room.explains(
-        known.quotes, trades, every=horizons, gaps=recording.gaps, offset=offset
+        known.quotes, trades, every=horizons, gaps=_flow_gaps(known), offset=offset
     )
     return made.select(list(_IMPACT)).cast(_IMPACT)  # type: ignore[arg-type]
 
@@ -247,7 +300,10 @@ def next_move(known: Read) -> pl.DataFrame:
 
 
 def last_book(known: Read) -> pl.DataFrame:
-    """Return each symbol's last proven book: ``symbol, time, side, price, quantity``."""
+    """Return each symbol's last proven book: ``symbol, time, side, price, quantity``.
+
+    `time` is null where the venue had said none.
+    """
     parts = [pl.DataFrame(schema=_BOOK)]
     for book in known.books.values():
         if not book.proven.any():
@@ -256,7 +312,7 @@ def last_book(known: Read) -> pl.DataFrame:
         levels = book.levels[last].reshape(-1, 2)
         rows = {
             "symbol": [book.symbol] * len(levels),
-            "time": [int(book.time_us[last])] * len(levels),
+            "time": _told(np.repeat(book.time_us[last], len(levels))),
             "side": np.repeat([1, -1], len(levels) // 2),
             "price": levels[:, 0],
             "quantity": levels[:, 1],

@@ -12,6 +12,7 @@ import polars as pl
 from research.errors import UserError
 
 EXCHANGE, RECEIVED = "exchange", "received"
+_SPAN_NS = 30_000_000_000
 _QUOTES = ("bid", "bid_quantity", "ask", "ask_quantity")
 _TRADES = ("price", "quantity", "taker_side")
 
@@ -176,6 +177,48 @@ def moments(stamps: np.ndarray | None, received_ns: np.ndarray, offset: timedelt
     return np.maximum.accumulate(np.asarray(stamps, np.int64)) if len(stamps) else stamps
 
 
+def ahead(*tables: pl.DataFrame) -> pl.DataFrame:
+    r"""Tell how far the exchange's clock was ahead of the recorder's, as it was known at the time.
+
+    .. math:: \hat\theta_n = \max_{i \le n, \; r_i \in W_n} (s_i - r_i)
+
+    Parameters
+    ----------
+    *tables : pl.DataFrame
+        All tables of a recording, with ``message, received_ns, sent``.
+
+    Returns
+    -------
+    pl.DataFrame
+        ``message, ahead_ns``: one row for each message that says when it was sent, in order.
+
+    Notes
+    -----
+    ``s - r`` is the clocks' true difference less the time under way, which is never negative: the
+    largest is nearest to the truth, and receipt so corrected is never before a message was sent.
+    :math:`W_n` is the half minute that message n came in and the one before, so that the clocks
+    may drift or be set: where the recorder's is set forward, events are late for up to a minute.
+    `order_book.clock_offset`, the median of a whole recording, knows what comes later, and stamps
+    what was quicker than usual too early; it is for reports.
+
+    Examples
+    --------
+    >>> rows = {"message": [0, 1, 2], "received_ns": [4_000, 6_000, 10**12]}
+    >>> ahead(pl.DataFrame(rows | {"sent": [3, 4, 10**9 - 9]}))["ahead_ns"].to_list()
+    [-1000, -1000, -9000]
+    """
+    sent = pl.col("sent").to_physical()
+    heard = pl.concat(table.select("message", "received_ns", sent) for table in tables)
+    said = heard.filter(pl.col("sent") > 0).sort("message", maintain_order=True)
+    span, found = pl.col("received_ns").cum_max() // _SPAN_NS, pl.col("ahead_ns")
+    said = said.with_columns(span=span, ahead_ns=pl.col("sent") * 1_000 - pl.col("received_ns"))
+    whole = said.group_by(pl.col("span") + 1).agg(before=found.max())
+    until = found.cum_max().over("span")
+    return said.join(whole, on="span", how="left", maintain_order="left").select(
+        "message", ahead_ns=pl.max_horizontal(until, "before")
+    )
+
+
 class Bins(NamedTuple):
     """Bins of one symbol, each ``[end - length, end)``."""
 
@@ -236,15 +279,20 @@ def _lost_before(spans: np.ndarray, moments: np.ndarray) -> np.ndarray:
 def gaps_in(stream: Stream, gaps: Any, symbol: str) -> np.ndarray:
     """Return which events stand around each gap: the last before it, the first after it.
 
-    By order of receipt, which needs no clock; -1 and n where there is none. Shape (n_gaps, 2).
+    By order of receipt, which needs no clock; -1 and n where there is none. Shape (n_gaps, 2). A
+    gap without a symbol is one of the whole recorder, and so of every symbol.
     """
     if gaps is None:
         return np.empty((0, 2), np.int64)
-    mine = _polars(gaps).filter(pl.col("symbol") == symbol).sort("start_ns")
+    mine = _polars(gaps).filter(_speaks_of(symbol)).sort("start_ns")
     for_ever = np.iinfo(np.int64).max
     start, end = mine["start_ns"].to_numpy(), mine["end_ns"].fill_null(for_ever).to_numpy()
     before = np.searchsorted(stream.received_ns, start) - 1
     return np.stack([before, np.searchsorted(stream.received_ns, end, side="right")], axis=1)
+
+
+def _speaks_of(symbol: str) -> pl.Expr:
+    return pl.col("symbol").is_null() | (pl.col("symbol") == symbol)
 
 
 def unproven(stream: Stream, gaps: Any, symbol: str) -> np.ndarray:
@@ -257,18 +305,18 @@ def unproven(stream: Stream, gaps: Any, symbol: str) -> np.ndarray:
     gaps : polars or pandas frame, optional
         `schema.GAPS`.
     symbol : str
-        Whose gaps count.
+        Whose gaps count, with those that have no symbol.
 
     Returns
     -------
     np.ndarray of int64, shape (n, 2)
-        Microseconds; a gap that has not ended lasts for ever.
+        Microseconds, ``[begin, end)``; a gap that has not ended lasts for ever. The first event
+        after a gap is still inside: what it changes, it changes since before the gap.
     """
     places = gaps_in(stream, gaps, symbol)
     times = np.concatenate([[0], stream.time, [np.iinfo(np.int64).max // 2]])
     begin, end = times[places[:, 0] + 1], times[places[:, 1] + 1]
-    # events of one stamp may lie on either side of a gap
-    return np.stack([begin, np.maximum(end, begin + 1)], axis=1)
+    return np.stack([begin, end + 1], axis=1)
 
 
 def unbroken(stream: Stream, gaps: Any, symbol: str) -> list[tuple[int, int]]:
@@ -282,11 +330,11 @@ def unbroken(stream: Stream, gaps: Any, symbol: str) -> list[tuple[int, int]]:
 
 
 def unproven_books(time: np.ndarray, proven: np.ndarray) -> np.ndarray:
-    """Return the spans in which a book was not proven: up to the first state that was again."""
+    """Return the spans in which a book was not proven, with the first state that was again."""
     for_ever = np.iinfo(np.int64).max // 2
     times = np.concatenate([[0], time, [for_ever]])
     known = np.concatenate([[False], proven, [True]])
     begin = np.flatnonzero(~known[1:] & known[:-1]) + 1
     begin = np.concatenate([[0], begin])
     end = np.flatnonzero(known[1:] & ~known[:-1]) + 1
-    return np.stack([times[begin], times[end]], axis=1)[: len(end)]
+    return np.stack([times[begin], times[end] + 1], axis=1)[: len(end)]

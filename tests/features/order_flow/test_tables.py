@@ -10,11 +10,13 @@ from polars.testing import assert_frame_equal
 
 sys.path.append(str(Path(__file__).parent))
 
+import flows
 from flows import books, gaps, quotes, slow_ofi, trades
 
 from research import schema
 from research.errors import UserError
 from research.features import order_flow
+from research.features.order_flow import clocks
 
 WINDOWS = ("100 ms", "1 s")
 NUMBERS = ("bid", "bid_quantity", "ask", "ask_quantity")
@@ -202,12 +204,45 @@ def test_a_bin_that_touches_a_gap_knows_nothing():
     found = bins(quoted, gaps=gaps((start, end)))
     touched = found["flow_coverage"] < 1
     times = quoted["time"][149], quoted["time"][153]  # around it: those next to it are doubtful
-    lost = (times[1] - times[0]) / timedelta(seconds=1)
+    lost = (times[1] - times[0] + timedelta(microseconds=1)) / timedelta(seconds=1)
     assert (1 - found["flow_coverage"][1:]).sum() == pytest.approx(lost)
     assert found.filter(touched)["ofi"].null_count() == touched.sum() <= 3
     assert_frame_equal(found.filter(~touched), bins(quoted).filter(~touched))
     assert bins(quoted, gaps=gaps((start, None)))["ofi"].null_count() > 1
     assert_frame_equal(bins(quoted, gaps=gaps((start, end), symbol="OTHER")), bins(quoted))
+
+
+def test_a_gap_without_a_symbol_is_of_all():
+    quoted = quotes(400)
+    span = (quoted["received_ns"][150], quoted["received_ns"][152])
+    everyones, own = gaps(span, symbol=None), gaps(span)
+    assert_frame_equal(bins(quoted, gaps=everyones), bins(quoted, gaps=own), check_exact=True)
+    assert_frame_equal(frame(quoted, gaps=everyones), frame(quoted, gaps=own), check_exact=True)
+    assert bins(quoted, gaps=everyones)["flow_coverage"].min() < bins(quoted)["flow_coverage"].min()
+
+
+def at_seconds(table, *seconds):
+    """The first rows of a table, received and told at seconds after a whole one."""
+    begin = table["received_ns"][0] // 10**9 * 10**9
+    received = pl.Series([begin + int(second * 1e9) for second in seconds])
+    told = (received // 1_000).cast(schema.TIME)
+    return table.head(len(seconds)).with_columns(received_ns=received, time=told)
+
+
+def test_what_comes_first_after_a_gap_is_not_of_its_bin_even_at_its_edge():
+    quoted = at_seconds(quotes(9), 0.5, 0.9, 1.5, 3.0, 3.5, 4.0, 5.1)
+    lost = gaps((quoted["received_ns"][2] + 1, quoted["received_ns"][3] - 1))
+    found = bins(quoted, gaps=lost)
+    assert found["ofi"].is_null().to_list() == [True, True, True, True, False]
+    assert found["flow_coverage"][3] == pytest.approx(1 - 1e-6, abs=1e-12)
+
+
+def test_the_first_proven_book_is_not_of_its_bin_even_at_its_edge():
+    quoted, shown = at_seconds(quotes(9), 0.5, 1.5, 2.5, 3.5, 4.5, 5.1), books(6)
+    time = quoted["time"].dt.truncate("1s").dt.epoch("us").to_numpy()
+    proven = np.array([True, True, False, True, True, True])
+    found = bins(quoted, None, {"BTCUSDT": shown._replace(time_us=time, proven=proven)})
+    assert found["ofi_5"].is_null().to_list() == [True, False, True, True, False]
 
 
 def test_bins_know_nothing_of_what_comes_after_them():
@@ -236,6 +271,41 @@ def test_times_of_receipt_where_the_exchange_says_none():
         bins(silent, clock="exchange")
     with pytest.raises(UserError, match="found 'local'"):
         bins(quoted, clock="local")
+
+
+def heard(ahead_us, delay_us):
+    """Ten messages a second, told by clocks that differ."""
+    sent = flows.START + 100_000 * np.arange(len(delay_us))
+    received = (sent - ahead_us + delay_us) * 1_000
+    table = pl.DataFrame({"message": np.arange(len(sent)), "received_ns": received, "sent": sent})
+    return table.cast({"sent": schema.TIME})
+
+
+def test_the_clock_as_known_at_a_message_does_not_know_later_ones():
+    random = np.random.default_rng(4)
+    told = heard(np.cumsum(random.integers(-900, 900, 3_000)), random.integers(0, 9_000, 3_000))
+    whole = clocks.ahead(told)
+    for count in random.integers(1, 3_000, 20):
+        assert_frame_equal(clocks.ahead(told.head(count)), whole.head(count), check_exact=True)
+    own = told["sent"].dt.epoch("us") * 1_000 - told["received_ns"]
+    assert (whole["ahead_ns"] >= own).all(), "no message is received before it was sent"
+
+
+def test_the_clock_is_forgotten_when_it_was_set():
+    ahead_us = np.where(np.arange(2_000) < 500, 1_268_000, 200_000)
+    found = clocks.ahead(heard(ahead_us, np.full(2_000, 5_000)))["ahead_ns"].to_numpy() // 1_000
+    assert set(found[:800]) == {1_263_000}, "late for half a minute at least, but never early"
+    assert set(found[1_100:]) == {195_000}, "and for no more than a minute"
+    late = clocks.ahead(heard(ahead_us[::-1], np.full(2_000, 5_000)))["ahead_ns"]
+    assert (late[1_500:] // 1_000).unique().to_list() == [1_263_000], "at once"
+
+
+def test_the_clock_of_all_tables_is_one_and_may_be_none():
+    told = heard(np.arange(9), np.arange(9) % 4)
+    parts = told.filter(pl.col("message") % 2 == 0), told.filter(pl.col("message") % 2 == 1)
+    assert_frame_equal(clocks.ahead(*parts), clocks.ahead(told), check_exact=True)
+    silent = told.with_columns(sent=pl.lit(None, schema.TIME))
+    assert clocks.ahead(silent).is_empty()
 
 
 def test_pandas_frames_are_at_home():
