@@ -112,8 +112,8 @@ class Books:
                 await asyncio.sleep(pauses.next())
                 continue
             found = snapshot_id(told)
-            self._intake.snapshot(known, body)
-            if found is not None and found + 1 >= self._intake.wanted.get(name, reach):
+            kept = self._intake.snapshot(known, body)
+            if kept and found is not None and found + 1 >= self._intake.wanted.get(name, reach):
                 self.kept += 1
                 self._intake.wanted.pop(name, None)
                 return

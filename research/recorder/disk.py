@@ -47,7 +47,7 @@ class Disk:
         *,
         name: Callable[[], tuple[str, dict[str, Any]]],
         closed: Callable[[Path], object],
-        failed: Callable[[OSError], object],
+        failed: Callable[[Exception], object],
     ) -> None:
         self._folder, self._name, self._closed, self._failed = folder, name, closed, failed
         self._queue: SimpleQueue[tuple[str, int, Any]] = SimpleQueue()
@@ -67,9 +67,14 @@ class Disk:
         """Frames in them."""
         self.last_ns = 0
         """When the last of them was received."""
-        self.failure: OSError | None = None
+        self.synced_ns = 0
+        """When the last of those was received that are on the disk itself for certain."""
+        self.failure: Exception | None = None
         self.unwritten: dict[int, list[int]] = {}
         """Of frames that could not be written, by stream: how many, first and last receipt."""
+        self.doubtful: dict[int, tuple[int, int]] = {}
+        """Of frames that were written but could not be synced: first and last receipt."""
+        self._unproven: dict[int, tuple[int, int]] = {}  # written, and not synced yet
         self._thread = Thread(target=self._run, name="recorder disk", daemon=True)
         self._thread.start()
 
@@ -116,8 +121,8 @@ class Disk:
                 word, count, body = "", 0, b""
             try:
                 self._do(word, count, body)
-            except OSError as error:
-                self._fail(error, word, count, body)
+            except Exception as error:  # whatever it is: who waits for this thread must not hang
+                self._fail(error, word, body)
             if word == "block":
                 self._taken += len(body)
             if word == "settle":
@@ -131,15 +136,25 @@ class Disk:
         if word == "line":
             os.write(self._ledger, body)
             os.fdatasync(self._ledger)
-        elif word == "block" and self.failure is not None:
-            self._miss(count, body)
         elif word == "block":
-            self._append(count, body)
+            self._block(count, body)
         elif word in ("rotate", "end"):
             self._close()
         due = self._unsynced >= SYNC_BYTES or time.monotonic() - self._synced >= SYNC_SECONDS
         if self._unsynced and due:
             self._sync()
+
+    def _block(self, count: int, body: bytearray) -> None:
+        if self.failure is not None:
+            self._miss(count, body)
+            return
+        try:
+            self._append(count, body)
+        except Exception:
+            self._miss(count, body)
+            raise
+        for stream, (_, first, last) in _spans(count, body).items():
+            self._unproven[stream] = (self._unproven.get(stream, (first, 0))[0], last)
 
     def _append(self, count: int, body: bytearray) -> None:
         if self._segment is None:
@@ -153,23 +168,34 @@ class Disk:
         self.last_ns = int(np.frombuffer(body, RECORD, 1, (count - 1) * RECORD.itemsize)[0][0])
 
     def _sync(self) -> None:
-        if self._segment is not None:
-            self._segment.sync()
         self._unsynced, self._synced = 0, time.monotonic()
+        if self._segment is not None:
+            self._prove(self._segment.sync)
 
     def _close(self) -> None:
         if self._segment is not None:
             segment, self._segment = self._segment, None
             self._unsynced = 0
-            segment.close()
+            self._prove(segment.close)
             self._closed(segment.path)
 
-    def _fail(self, error: OSError, word: str, count: int, body: Any) -> None:
-        """Keep what is written, remember what is not, and make room for the ledger."""
+    def _prove(self, sync: Callable[[], object]) -> None:
+        """Sync; what that fails for stays doubtful: a system says so once, then forgets it."""
+        try:
+            sync()
+        except OSError:
+            for stream, (first, last) in self._unproven.items():
+                self.doubtful[stream] = (self.doubtful.get(stream, (first, 0))[0], last)
+            raise
+        finally:
+            self._unproven = {}
+        if not self.doubtful:
+            self.synced_ns = self.last_ns
+
+    def _fail(self, error: Exception, word: str, body: Any) -> None:
+        """Keep what is written, and make room for the ledger."""
         with suppress(OSError):
             self._reserve.unlink(missing_ok=True)
-        if word == "block":
-            self._miss(count, body)
         if word == "line":
             with suppress(OSError):
                 self._do(word, 0, body)
@@ -178,9 +204,17 @@ class Disk:
             self._failed(error)
 
     def _miss(self, count: int, body: bytearray) -> None:
-        records = np.frombuffer(body, RECORD, count)
-        for stream in np.unique(records["stream"]):
-            times = records["received_ns"][records["stream"] == stream]
-            found = self.unwritten.setdefault(int(stream), [0, int(times[0]), 0])
-            found[0] += len(times)
-            found[2] = int(times[-1])
+        for stream, (frames, first, last) in _spans(count, body).items():
+            found = self.unwritten.setdefault(stream, [0, first, 0])
+            found[0] += frames
+            found[2] = last
+
+
+def _spans(count: int, body: bytearray) -> dict[int, tuple[int, int, int]]:
+    """Return of each stream in a block how many frames, and their first and last receipt."""
+    records = np.frombuffer(body, RECORD, count)
+    found = {}
+    for stream in np.unique(records["stream"]).tolist():
+        times = records["received_ns"][records["stream"] == stream]
+        found[stream] = (len(times), int(times[0]), int(times[-1]))
+    return found

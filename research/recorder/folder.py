@@ -27,6 +27,9 @@ class Left(NamedTuple):
     """Lines of the gaps that had not ended, by their number."""
     last_ns: int
     """When their last frame was received; 0: there is none."""
+    heard: dict[str, tuple[str, int]]
+    """By stream, its symbol and when its own last frame was received; where none was: when the
+    first frame was that could have stood beside it."""
     killed: bool
     """Whether the last one ended without saying so."""
     torn: int
@@ -126,20 +129,34 @@ def _owner(lock: IO[str]) -> str:
 
 def recover(folder: Path) -> Left:
     """Make whole what a killed recorder left, and say where the next session goes on."""
-    torn = sum(segments.mend(path) for path in segments.parts(folder) if path.suffix == ".seg")
-    for path in folder.glob(f"segments/*{segments.SUFFIX}"):
-        if not any(True for _ in segments.blocks(path)):
-            path.unlink()  # not one frame had come to it
-    _declare_damage(folder)
-    parts = segments.parts(folder)
-    connection, last_ns = _last(parts)
+    torn = 0
+    while True:
+        try:
+            torn += _mend(folder)
+            parts = segments.parts(folder)
+            connection, last_ns = _last(parts)
+            heard = _heard(parts)
+            break
+        except FileNotFoundError:
+            continue  # the killed one's converter has just made Parquet of it
     number = max((int(path.stem.partition("_")[0]) for path in parts), default=0)
     told = _manifest(folder)
     sessions = [line for line in told if "began_ns" in line or "ended_ns" in line]
     killed = bool(sessions) and "ended_ns" not in sessions[-1]
     ledger = segments.ledger(folder)
     opened = {n: line for n, line in ledger.items() if line["end_ns"] is None}
-    return Left(number + 1, connection, max(ledger, default=-1) + 1, opened, last_ns, killed, torn)
+    gap = max(ledger, default=-1) + 1
+    return Left(number + 1, connection, gap, opened, last_ns, heard, killed, torn)
+
+
+def _mend(folder: Path) -> int:
+    """Cut off half blocks, remove segments without a frame, declare damage; return bytes cut."""
+    torn = sum(segments.mend(path) for path in segments.parts(folder) if path.suffix == ".seg")
+    for path in folder.glob(f"segments/*{segments.SUFFIX}"):
+        if not any(True for _ in segments.blocks(path)):
+            path.unlink()  # not one frame had come to it
+    _declare_damage(folder)
+    return torn
 
 
 def _declare_damage(folder: Path) -> None:
@@ -160,13 +177,61 @@ def _last(parts: list[Path]) -> tuple[int, int]:
     """Return the highest number of a connection, and when the last frame was received."""
     connection = last = 0
     for path in reversed(parts):
-        for block in segments.read_blocks(path):
-            if len(block.records):
-                connection = max(connection, int(block.records["connection"].max()))
-                last = max(last, int(block.records["received_ns"].max()))
+        for records in segments.read_records(path):
+            if len(records):
+                connection = max(connection, int(records["connection"].max()))
+                last = max(last, int(records["received_ns"].max()))
         if last:
             break
     return connection, last
+
+
+def _heard(parts: list[Path]) -> dict[str, tuple[str, int]]:
+    """Return, by stream, its symbol and last receipt; reads no more files than it must."""
+    found: dict[str, tuple[str, int]] = {}
+    silent: dict[str, tuple[str, int]] = {}
+    for path in reversed(parts):
+        told = _told(path)
+        missing = {place: pair for place, pair in told.items() if pair[0] not in found}
+        if not missing:
+            continue
+        last, first = _receipts(path)
+        for place, (name, symbol) in missing.items():
+            if place in last:
+                found[name] = (symbol, last[place])
+            elif first:
+                silent[name] = (symbol, first)
+    return silent | found
+
+
+def _told(path: Path) -> dict[int, tuple[str, str]]:
+    """Return the streams of a part, name and symbol by place; none if it cannot be read."""
+    import pyarrow as pa
+
+    try:
+        told = segments.read_facts(path)
+        pairs = zip(told["streams"], told["symbols"], strict=True)
+        return {place: pair for place, pair in enumerate(pairs) if place}
+    except FileNotFoundError:
+        raise
+    except (UserError, OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+        return {}  # whoever reads the recording is told of it
+
+
+def _receipts(path: Path) -> tuple[dict[int, int], int]:
+    """Return the last receipt of each stream, by place, and the first receipt of all; 0: none."""
+    import numpy as np
+
+    last: dict[int, int] = {}
+    first = 0
+    for records in segments.read_records(path):
+        if not first and len(records):
+            first = int(records["received_ns"][0])
+        frames = records[records["kind"] == segments.FRAME]
+        for place in np.unique(frames["stream"]).tolist():
+            newest = int(frames["received_ns"][frames["stream"] == place].max())
+            last[place] = max(last.get(place, 0), newest)
+    return last, first
 
 
 def _manifest(folder: Path) -> list[dict[str, Any]]:

@@ -160,10 +160,11 @@ class Intake:
             if known is not None:
                 self._take(pair.new, known, *held)
 
-    def snapshot(self, known: Known, body: bytes) -> None:
-        """Take in a book that was asked for."""
+    def snapshot(self, known: Known, body: bytes) -> bool:
+        """Take in a book that was asked for; return whether there was room for it."""
         wall, monotonic = time.time_ns(), time.monotonic_ns()
         self._add(self._rest, known, body, wall, monotonic, SNAPSHOT)
+        return not self._shedding
 
     def _look(self, frame: bytes) -> Known | None:
         """Find whose a frame is that does not begin as frames do."""
@@ -204,7 +205,7 @@ class Intake:
         number = connection.sequence
         connection.sequence = number + 1
         if self._shedding or self.disk.waiting > WAITING:
-            self._drop(known, wall)
+            self._drop(known if kind == FRAME else None, wall)
             return
         if known is not None and known.dropped:
             self._say_dropped(known, wall)

@@ -45,10 +45,29 @@ class Ledger:
         self.lost = 0
         """Messages known to be missing in it."""
 
-    def settle(self, end_ns: int) -> None:
-        """End all gaps that are open: another one begins at `end_ns`."""
+    def settle(self, end_ns: int, heard: dict[str, int]) -> dict[str, int]:
+        """End open gaps of earlier sessions: others begin where each stream was last heard.
+
+        Parameters
+        ----------
+        end_ns : int
+            Where they end.
+        heard : dict
+            By stream, its last receipt: a gap that began before goes on, for nothing came since.
+
+        Returns
+        -------
+        dict
+            By stream, the number of the gap that goes on.
+        """
+        going: dict[str, int] = {}
         for number, line in list(self._open.items()):
-            self.close(number, max(end_ns, line["start_ns"]))
+            stream, start = line["stream"], line["start_ns"]
+            if stream is not None and stream not in going and start <= heard.get(stream, start):
+                going[stream] = number
+            else:
+                self.close(number, max(end_ns, start))
+        return going
 
     @property
     def opened(self) -> int:

@@ -110,6 +110,7 @@ async def capture(
     """
     chosen = venue(name)
     wanted = chosen.streams(symbols, streams)
+    named = [stream.symbol for stream in wanted]
     span = None if length is None else duration(length)
     where, limits = Path(folder), limits or Limits()
     async with contextlib.AsyncExitStack() as held:
@@ -118,12 +119,12 @@ async def capture(
         host = Answers(network, chosen, WallClock(), limits)  # type: ignore[arg-type]
         lock = folders.probe(where)
         if lock is None:
-            await check_symbols(host, chosen, symbols, limits)
+            await check_symbols(host, chosen, named, limits)
             lock = folders.open_folder(where)
             held.enter_context(lock)
         else:
             held.enter_context(lock)
-            await check_symbols(host, chosen, symbols, limits)
+            await check_symbols(host, chosen, named, limits)
         session = _Session(chosen, wanted, where)
         session.intake.tap = tap
         made = Converter(where) if convert else None
@@ -141,7 +142,7 @@ class _Session:
         self._left = left = folders.recover(folder)
         self._facts, self._segment = facts(venue, streams), left.segment
         self._stop = asyncio.Event()
-        self._why = ""
+        self._why, self._over = "", "interrupted"
         self._loop = asyncio.get_running_loop()
         self._converter: Converter | None = None
         self.disk = Disk(folder, name=self._name, closed=self._closed, failed=self._failed)
@@ -184,6 +185,7 @@ class _Session:
                 for task in tasks:
                     if task.done():
                         task.result()
+            self._over = "the time is over"
         finally:
             await end(tasks)
             self._finish()
@@ -195,7 +197,9 @@ class _Session:
         """Declare what lies between the session before and this one."""
         left = self._left
         folders.note(self.folder, began_ns=self.intake.began_ns, first_segment=left.segment)
-        self.ledger.settle(left.last_ns)
+        going = self.ledger.settle(left.last_ns, {name: ns for name, (_, ns) in left.heard.items()})
+        for known in self.intake.known.values():
+            known.gap = going.get(known.stream.name)
         if left.last_ns:
             reason = "the recorder was killed" if left.killed else "the recorder was stopped"
             if left.killed:
@@ -206,9 +210,13 @@ class _Session:
                     whole_until=f"{when:%Y-%m-%d %H:%M:%S.%f}Z",
                     cut_bytes=left.torn,
                 )
-            for known in self.intake.known.values():
-                known.last_ns = left.last_ns
-                self.intake.miss(known, reason)
+            for name, (symbol, last_ns) in left.heard.items():
+                here = self.intake.known.get(name.encode())
+                if here is not None:
+                    here.last_ns = last_ns
+                    self.intake.miss(here, reason)
+                elif name not in going:  # open until a session records it again
+                    self.ledger.open(symbol, name, last_ns, f"{reason}; not recorded since")
         if self._converter is not None:
             self._converter.pending()
 
@@ -257,9 +265,8 @@ class _Session:
         if self._converter is not None:
             self._loop.call_soon_threadsafe(self._converter.add, path)
 
-    def _failed(self, error: OSError) -> None:
-        why = f"the disk refuses: {error.strerror or error}"
-        self._loop.call_soon_threadsafe(self._told, why)
+    def _failed(self, error: Exception) -> None:
+        self._loop.call_soon_threadsafe(self._told, _refusal(error))
 
     def _finish(self) -> None:
         """Write what is held, then declare what could not be written."""
@@ -273,21 +280,29 @@ class _Session:
                 self.intake.declare(known, first_ns, last_ns, "the disk refused", count)
             else:
                 self.ledger.declare(None, None, first_ns, last_ns, "the disk refused", count)
+        for place, (first_ns, last_ns) in self.disk.doubtful.items():
+            known = self.intake.places[place]
+            symbol = None if known is None else known.stream.symbol
+            name = None if known is None else known.stream.name
+            self.ledger.declare(symbol, name, first_ns, last_ns, "the disk refused", None)
         if self.disk.failure is not None:
-            self.ledger.open(
-                None, None, self.disk.last_ns or self.intake.began_ns, "the disk refused"
-            )
+            start = self.disk.synced_ns or self.intake.began_ns
+            self.ledger.open(None, None, start, "the disk refused")
         self.disk.end()
         if self.disk.failure is None:
-            folders.note(self.folder, ended_ns=time.time_ns(), **self.statistics().to_dict())
+            folders.note(self.folder, ended_ns=time.time_ns(), **self._summary().to_dict())
+
+    def _summary(self) -> Statistics:
+        told = self.statistics()._replace(stopped=self._why or self._over)
+        return told._replace(rate=sum(told.messages.values()) / max(told.seconds, 1e-9))
 
     def _judge(self) -> Statistics:
-        told = self.statistics()._replace(stopped=self._why or "the time is over")
-        told = told._replace(rate=sum(told.messages.values()) / max(told.seconds, 1e-9))
+        told = self._summary()
         if self.disk.failure is not None:
+            why = _refusal(self.disk.failure)
             raise RecordingStopped(
-                f"recorder: {self.folder}: {self._why}. What came until then is recorded, what did "
-                "not is declared in gaps.jsonl. Free space, then start again: it goes on.",
+                f"recorder: {self.folder}: {why}. What came until then is recorded, what did not "
+                "is declared in gaps.jsonl. Free space, then start again: it goes on.",
                 told,
             )
         return told
@@ -318,3 +333,9 @@ class _Session:
             lag_ms={name: round(lag, 1) for name, lag in lags.items() if lag is not None},
             disk_free=folders.free(self.folder),
         )
+
+
+def _refusal(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"the disk refuses: {error.strerror or error}"
+    return f"writing failed: {type(error).__name__}: {error}".replace("\n", " ")

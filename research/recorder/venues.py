@@ -63,6 +63,8 @@ class Venue:
         UserError
             If a symbol cannot be one or the venue does not offer such a stream.
         """
+        symbols = [symbol for symbol in symbols if symbol.strip()]
+        words = [word for word in words if word.strip()]
         if not symbols or not words:
             raise UserError("recorder: nothing to record. Name at least one symbol and one stream.")
         for symbol in symbols:

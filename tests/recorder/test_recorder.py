@@ -14,7 +14,9 @@ import pytest
 from research import recorder
 from research.errors import UserError
 from research.live.feed.limits import Limits
-from research.recorder import intake
+from research.recorder import folder as folders
+from research.recorder import intake, parquet
+from research.sources import recordings
 from research.sources.recordings import segments
 
 from .account import ALL, check, play, recorded
@@ -234,6 +236,7 @@ def test_a_full_disk_stops_and_declares(tmp_path, monkeypatch):
         ("bybit", ["BTCUSDT"], ["depth500"], "no stream 'depth500'"),
         ("bybit", ["BTCUSDT"], ["aggTrade"], "no stream 'aggTrade'"),
         ("binance_usdm", [], ["depth"], "Name at least one symbol"),
+        ("binance_usdm", ["", ""], ["depth"], "nothing to record"),
         ("binance_usdm", ["BTCUSDT"], ["depth"], "soon"),
     ],
 )
@@ -282,6 +285,142 @@ def test_a_recording_goes_on_where_it_ended(tmp_path):
     connections = {row[4] for rows in recorded(tmp_path).values() for row in rows}
     assert connections == {1, 2, 3, 4}
     assert [part.name[:6] for part in segments.parts(tmp_path)] == ["000001", "000002"]
+
+
+def test_streams_that_come_and_go_are_declared_one_by_one(tmp_path):
+    last = {}
+    for streams in (("aggTrade", "trade"), ("trade",), ("trade",), ("aggTrade", "bookTicker")):
+        run(play(tmp_path, seconds=0.5, streams=streams))
+        if "aggTrade" in streams:
+            now = recorded(tmp_path)["btcusdt@aggTrade"]
+            last.setdefault("btcusdt@aggTrade", now[-1][1])
+        last["btcusdt@trade"] = recorded(tmp_path)["btcusdt@trade"][-1][1]
+    found = segments.gaps(tmp_path)
+    away = found.filter(found["stream"] == "btcusdt@aggTrade").to_dicts()
+    assert len(away) == 1 and away[0]["symbol"] == "BTCUSDT"  # one for both sessions without it
+    assert away[0]["start_ns"] == last["btcusdt@aggTrade"]
+    times = [row[1] for row in recorded(tmp_path)["btcusdt@aggTrade"]]
+    assert away[0]["end_ns"] == min(t for t in times if t > away[0]["start_ns"])
+    trade = found.filter(found["stream"] == "btcusdt@trade")
+    assert trade["end_ns"].null_count() == 1 and trade.height == 3
+    assert trade["start_ns"].to_list()[-1] == last["btcusdt@trade"]
+    assert "btcusdt@bookTicker" not in found["stream"].to_list()
+
+
+def test_the_last_receipts_are_those_of_the_folder(tmp_path):
+    for streams in (("aggTrade",), ("trade", "depth")):
+        run(play(tmp_path, seconds=0.4, streams=streams))
+    expected = {name: ("BTCUSDT", rows[-1][1]) for name, rows in recorded(tmp_path).items()}
+    assert folders.recover(tmp_path).heard == expected
+    recorder.convert(tmp_path)
+    assert not list(tmp_path.glob("segments/*")) and len(expected) == 3
+    assert folders.recover(tmp_path).heard == expected
+
+
+def test_a_converter_that_outlives_its_recorder_is_borne(tmp_path, monkeypatch):
+    run(play(tmp_path, seconds=0.3))
+    (segment,) = tmp_path.glob("segments/*")
+    expected, real = folders.recover(tmp_path), segments.mend
+
+    def late(path):
+        if path == segment and segment.exists():
+            parquet.Conversion(tmp_path).convert(segment.name)
+        return real(path)
+
+    monkeypatch.setattr(segments, "mend", late)
+    assert folders.recover(tmp_path) == expected and not segment.exists()
+
+
+def test_what_is_converted_meanwhile_is_found_once(tmp_path, monkeypatch):
+    run(play(tmp_path, seconds=0.3))
+    (segment,) = tmp_path.glob("segments/*")
+    real = Path.glob
+
+    def converting(place, pattern):
+        found = list(real(place, pattern))
+        if segment.exists():
+            monkeypatch.setattr(Path, "glob", real)
+            parquet.Conversion(tmp_path).convert(segment.name)
+            monkeypatch.setattr(Path, "glob", converting)
+        return iter(found)
+
+    monkeypatch.setattr(Path, "glob", converting)
+    assert [part.stem for part in segments.parts(tmp_path)] == [segment.stem]
+
+
+def test_a_failed_sync_declares_what_was_not_synced(tmp_path, monkeypatch):
+    real, synced = segments.Writer.sync, []
+
+    def failing(writer):
+        if len(synced) >= 3:
+            raise OSError(5, "Input/output error")
+        real(writer)
+        synced.append(writer.size)
+
+    monkeypatch.setattr(segments.Writer, "sync", failing)
+    with pytest.raises(recorder.RecordingStopped, match="Input/output error"):
+        run(play(tmp_path, seconds=20))
+    (part,) = segments.parts(tmp_path)
+    path = tmp_path / "cut.seg"
+    path.write_bytes(part.read_bytes()[: synced[-1]])  # what a power cut would leave
+    sure = [b.records for b in segments.blocks(path)]
+    loose = [b.records for b in segments.blocks(part)][len(sure) :]
+    assert loose
+    told = gaps(tmp_path, "the disk refused")
+    (last,) = told.filter(told["stream"].is_null() & told["end_ns"].is_null()).to_dicts()
+    assert last["start_ns"] == sure[-1]["received_ns"][-1]
+    names = segments.read_facts(part)["streams"]
+    unsure = told.filter(told["lost"].is_null() & told["end_ns"].is_not_null())
+    for records in loose:
+        for record in records[records["stream"] > 0]:
+            mine = unsure.filter(unsure["stream"] == names[record["stream"]])
+            (span,) = mine.select("start_ns", "end_ns").rows()
+            assert span[0] <= record["received_ns"] <= span[1]
+
+
+def test_an_unexpected_error_while_writing_stops_it_in_order(tmp_path, monkeypatch):
+    real, blocks = segments.Writer.append, []
+
+    def broken(writer, count, body):
+        blocks.append(count)
+        if len(blocks) > 3:
+            raise ValueError("odd")
+        return real(writer, count, body)
+
+    monkeypatch.setattr(segments.Writer, "append", broken)
+    with pytest.raises(recorder.RecordingStopped, match="ValueError: odd") as stopped:
+        run(asyncio.wait_for(play(tmp_path, seconds=20), 10))
+    kept = {name: len(rows) for name, rows in recorded(tmp_path).items()}
+    assert stopped.value.summary.messages == kept
+
+
+def test_a_book_that_is_shed_is_no_message_of_its_stream(tmp_path, monkeypatch):
+    monkeypatch.setattr(intake, "WAITING", -1)
+    _, said = run(play(tmp_path, seconds=0.6, streams=("depth", "trade"), pause=0.05))
+    assert said.messages == {"btcusdt@depth@100ms": 0, "btcusdt@trade": 0}
+    shed = gaps(tmp_path, "the disk was too slow")
+    books = shed.filter(shed["stream"].is_null())
+    assert books.height >= 1 and said.books == 0
+
+
+def test_the_manifest_says_why_it_ended(tmp_path):
+    _, said = run(play(tmp_path, seconds=0.3))
+    told = json.loads((tmp_path / "manifest.jsonl").read_text().splitlines()[-1])
+    assert told["stopped"] == said.stopped == "the time is over"
+    assert told["rate"] == pytest.approx(said.rate)
+
+
+@pytest.mark.parametrize("torn", [b"", b"ABH1half"])
+def test_a_segment_without_a_block_is_passed_over(tmp_path, torn):
+    run(play(tmp_path, seconds=0.3))
+    whole = recordings.read(tmp_path)
+    (tmp_path / "segments" / "000002_a.seg").write_bytes(torn)
+    found = recordings.read(tmp_path)
+    assert found.trades.equals(whole.trades) and found.bad == whole.bad + bool(torn)
+    (tmp_path / "new" / "segments").mkdir(parents=True)
+    (tmp_path / "new" / "segments" / "000001_a.seg").write_bytes(torn)
+    with pytest.raises(UserError, match="holds no frame yet"):
+        recordings.read(tmp_path / "new")
 
 
 CHILD = """

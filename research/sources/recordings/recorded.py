@@ -23,7 +23,7 @@ def load(
     UserError
         If a file is damaged beyond its tail, files are of two markets, or a symbol is not there.
     """
-    parts = segments.parts(folder)
+    parts, cut = _begun(folder)
     facts = [_facts(part) for part in parts]
     whose = sorted({(fact["venue"], fact["market"]) for fact in facts})
     if len(whose) > 1:
@@ -37,7 +37,19 @@ def load(
             decoder.take(batch)
         if part.suffix == segments.SUFFIX and segments.sound_end(part) < part.stat().st_size:
             decoder.cut()
+    for _ in range(cut):
+        decoder.cut()
     return decoder.recording(symbols=symbols, gaps=segments.gaps(folder))
+
+
+def _begun(folder: Path) -> tuple[list[Path], int]:
+    """Return the files that have a frame or facts, and how many were cut off before that."""
+    parts = segments.parts(folder)
+    bare = [p for p in parts if p.suffix == segments.SUFFIX and not segments.is_begun(p)]
+    if len(bare) == len(parts):
+        raise UserError(f"recording: {folder} holds no frame yet. Let the recorder run first.")
+    cut = sum(part.stat().st_size > 0 for part in bare)
+    return [part for part in parts if part not in bare], cut
 
 
 def _facts(part: Path) -> dict[str, Any]:

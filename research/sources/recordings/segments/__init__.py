@@ -10,6 +10,7 @@ from research.sources.recordings.segments.folder import (
     parts,
     read_blocks,
     read_facts,
+    read_records,
 )
 from research.sources.recordings.segments.packed import (
     FRAME,
@@ -25,6 +26,7 @@ from research.sources.recordings.segments.packed import (
     blocks,
     damage,
     facts,
+    is_begun,
     mend,
     sound_end,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "decodable",
     "facts",
     "gaps",
+    "is_begun",
     "is_recording",
     "ledger",
     "mend",
@@ -53,5 +56,6 @@ __all__ = [
     "parts",
     "read_blocks",
     "read_facts",
+    "read_records",
     "sound_end",
 ]

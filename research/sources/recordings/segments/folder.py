@@ -40,8 +40,9 @@ def parts(folder: Path) -> list[Path]:
 
     A segment whose Parquet is there too was being removed: it is left out.
     """
-    closed = {path.stem: path for path in folder.glob("raw/*/*/*.parquet")}
     open_ = {path.stem: path for path in folder.glob(f"segments/*{SUFFIX}")}
+    # in this order: what is converted between the two is found twice, not never
+    closed = {path.stem: path for path in folder.glob("raw/*/*/*.parquet")}
     return [path for _, path in sorted((open_ | closed).items())]
 
 
@@ -65,6 +66,25 @@ def read_blocks(part: Path) -> Iterator[Block]:
     with pq.ParquetFile(part) as file:
         for batch in file.iter_batches(batch_size=1 << 16):
             yield _from_arrow(batch)
+
+
+def read_records(part: Path) -> Iterator[np.ndarray]:
+    """Yield when, whence and of which stream and kind the frames of one of `parts` came.
+
+    Of Parquet nothing else is read: the other fields are 0.
+    """
+    if part.suffix == SUFFIX:
+        yield from (block.records for block in packed.blocks(part))
+        return
+    import pyarrow.parquet as pq
+
+    names = ["received_ns", "connection", "stream", "kind"]
+    with pq.ParquetFile(part) as file:
+        for batch in file.iter_batches(batch_size=1 << 16, columns=names):
+            records = np.zeros(len(batch), RECORD)
+            for name in names:
+                records[name] = batch.column(name).to_numpy()
+            yield records
 
 
 def _from_arrow(batch: Any) -> Block:

@@ -284,6 +284,11 @@ def blocks(path: Path) -> Iterator[Block]:
             yield Block(np.frombuffer(found.body[:cut], RECORD), found.body[cut:])
 
 
+def is_begun(path: Path) -> bool:
+    """Return whether a segment has a whole block; a recorder may be killed before the first."""
+    return next(_found(path, unpack=False), None) is not None
+
+
 def sound_end(path: Path) -> int:
     """Return where the last whole block ends, in bytes."""
     end = 0
