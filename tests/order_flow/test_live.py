@@ -29,7 +29,7 @@ async def followed(played, folder, **more):
         FlowExchange(played, speed=4.0, live=True) as exchange,
         Network(exchange.port, exchange.ca) as network,
     ):
-        how = {"length": "6 s", "every": "0.5 s", "network": network, "folder": folder}
+        how = {"length": "4 s", "every": "0.4 s", "network": network, "folder": folder}
         return [r async for r in live.follow("binance_usdm", "SIM01USDT", **how | more)]
 
 
@@ -50,7 +50,7 @@ async def test_live_rows_are_those_of_the_recording_afterwards(played, tmp_path)
 
 
 async def test_what_comes_of_books_waits_for_a_proven_one(played, tmp_path):
-    first = next(iter(await followed(played, tmp_path, every="0.2 s")))
+    first = next(iter(await followed(played, tmp_path, length="2 s", every="0.1 s")))
     assert first["book_proven"] or first["ofi_5_1s"] is None
 
 
@@ -93,9 +93,9 @@ def test_the_commands_record_and_show_features_offline(tmp_path):
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    rows = run("features-live", "--duration", "8", "--every", "0.5s")
+    rows = run("features-live", "--duration", "4", "--every", "0.2s")
     assert rows and {"mid", "ofi_1s", "book_proven"} <= rows[-1].keys()
-    (told,) = run("record", "--duration", "6s")
+    (told,) = run("record", "--duration", "3s")
     assert told["gaps"] == told["lost"] == 0 and sum(told["messages"].values()) > 0
     kept = recordings.read(told["folder"])
     assert kept.quotes.height == told["messages"]["sim01usdt@bookTicker"]
