@@ -193,12 +193,16 @@ def line(row: Row) -> str:
     ['OFI 1 s +3.000 (z -)', 'bid share 25 %', 'takers 1 s -100 %']
     """
     when = datetime.fromtimestamp(row["time_us"] / 1e6, UTC)
-    z, took = row["ofi_1s_z"], row["trade_imbalance_1s"]
     said = [
         f"{when:%H:%M:%S.%f}"[:-3] + f" {row['symbol']} mid {row['mid']:.8g} "
         f"spread {row['spread'] * 1e4:.2f} bps",
-        f"OFI 1 s {row['ofi_1s']:+.3f} (z {'-' if z is None else f'{z:+.1f}'})",
-        f"bid share {row['imbalance']:.0%}".replace("%", " %"),
-        "no trades" if took is None else f"takers 1 s {took:+.0%}".replace("%", " %"),
+        f"OFI 1 s {_shown(row['ofi_1s'], '+.3f')} (z {_shown(row['ofi_1s_z'], '+.1f')})",
+        f"bid share {_shown(row['imbalance'], '.0%')}",
+        f"takers 1 s {_shown(row['trade_imbalance_1s'], '+.0%')}",
     ]
     return " | ".join(said if row["book_proven"] else [*said, "book not proven"])
+
+
+def _shown(value: float | None, form: str) -> str:
+    """Write a number, or a dash for what is not known yet."""
+    return "-" if value is None else format(value, form).replace("%", " %")

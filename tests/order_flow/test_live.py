@@ -79,6 +79,7 @@ def test_flow_does_not_reach_over_a_lost_connection():
     for connection, update, bid in [(1, 1, 90), (1, 2, 95), (2, 3, 99)]:
         follower.hear(quote(update, bid), update * 1_000_000, connection)
     assert follower.row["mid"] == 100.0 and follower.row["ofi_event"] == 0.0
+    assert "OFI 1 s - (z -)" in live.line(follower.row)  # a second has not passed since
     follower.hear(quote(4, 100), 4_000_000, 2)
     assert follower.row["ofi_event"] == 5.0
 
