@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -193,32 +194,38 @@ def answer(made: Route, market: Market, query: Query, now: int) -> dict[str, Any
     }
 
 
-def hear(line: Line, text: str, symbols: list[str]) -> None:
-    """Answer a message of the client."""
+def hear(line: Line, text: str, known: Callable[[str], bool]) -> list[str]:
+    """Answer a message of the client; return the topics it has just subscribed.
+
+    `known` tells which topics there are.
+    """
     try:
         asked = orjson.loads(text)
         op, args = asked["op"], asked.get("args", [])
+        said = {"conn_id": line.name, "req_id": asked.get("req_id", ""), "op": op}
+        wrong = [topic for topic in args if not known(topic)]
     except (ValueError, KeyError, TypeError, AttributeError):
         line.say({"success": False, "ret_msg": "error:request", "conn_id": line.name, "op": ""})
-        return
-    said = {"conn_id": line.name, "req_id": asked.get("req_id", ""), "op": op}
+        return []
     if op == "ping":
         line.say({"success": True, "ret_msg": "pong", **said})
-        return
-    wrong = [topic for topic in args if not _known(topic, symbols)]
+        return []
     if op not in ("subscribe", "unsubscribe") or wrong:
         topic = f",topic:{wrong[0]}" if wrong else ""
         line.say({"success": False, "ret_msg": f"error:handler not found{topic}", **said})
-        return
+        return []
+    new = [t for t in args if op == "subscribe" and t not in line.streams]
     for topic in args:
         if op == "subscribe":
             line.streams[topic] = None
         else:
             line.streams.pop(topic, None)
     line.say({"success": True, "ret_msg": "", **said})
+    return new
 
 
-def _known(topic: str, symbols: list[str]) -> bool:
+def known(topic: str, symbols: list[str]) -> bool:
+    """Return whether there is such a topic."""
     name, _, rest = topic.partition(".")
     if name == "kline":
         interval, _, rest = rest.partition(".")

@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -94,17 +94,33 @@ def start(
     UserError
         If it does not come up; says what it said.
     """
+    with tempfile.TemporaryDirectory(prefix="simulated-bars-") as given:
+        path = bars if isinstance(bars, Path) else Path(given) / "bars.parquet"
+        if isinstance(bars, pl.DataFrame):
+            bars.write_parquet(path)
+        options = {"--bars": path, "--speed": speed, "--seed": seed, "--port": port}
+        options |= {"--start": start, "--interval": interval_us, "--log": log}
+        return launch("research.sim", options, faults)
+
+
+def launch(module: str, options: Mapping[str, Any], faults: Iterable[Fault]) -> Venue:
+    """Run ``python -m module`` until it listens.
+
+    Of `options` those that are None or False are left out; one that is True is a switch.
+
+    Raises
+    ------
+    UserError
+        If it does not come up; says what it said.
+    """
     folder = tempfile.TemporaryDirectory(prefix="simulated-exchange-")
     place = Path(folder.name)
-    path = bars if isinstance(bars, Path) else place / "bars.parquet"
-    if isinstance(bars, pl.DataFrame):
-        bars.write_parquet(path)
     plans.write(place / "faults.json", faults)
-    command = [sys.executable, "-m", "research.sim", "--with-parent", "--bars", str(path)]
-    command += ["--speed", str(speed), "--seed", str(seed), "--port", str(port)]
+    command = [sys.executable, "-m", module, "--with-parent"]
     command += ["--faults", str(place / "faults.json")]
-    options = {"--start": start, "--interval": interval_us, "--log": log}
-    command += [text for o, v in options.items() if v is not None for text in (o, str(v))]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            command += [name] if value is True else [name, str(value)]
     with (place / "stderr.txt").open("wb") as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors

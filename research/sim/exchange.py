@@ -244,7 +244,7 @@ class Exchange:
         if line.host == binance_ws.HOST:
             binance_ws.hear(line, text)
         else:
-            bybit.hear(line, text, self.market.symbols)
+            bybit.hear(line, text, lambda topic: bybit.known(topic, self.market.symbols))
         self.player.ask()
 
     async def _clock(self, request: web.Request) -> web.StreamResponse:

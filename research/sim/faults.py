@@ -264,13 +264,18 @@ def _fault(entry: Mapping[str, Any]) -> Fault:
 
 def read(path: Path) -> list[Fault]:
     """Read a plan, a JSON list of objects with the fields of `Fault`."""
+    return [_fault(entry) for entry in entries(path)]
+
+
+def entries(path: Path) -> list[Any]:
+    """Read what a plan lists, whatever it is."""
     try:
-        entries = json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"Faults: {path} must be a readable JSON list. {error}") from None
-    if not isinstance(entries, list):
-        raise UserError(f"Faults: {path} must be a JSON list, found {type(entries).__name__}.")
-    return [_fault(entry) for entry in entries]
+    if not isinstance(found, list):
+        raise UserError(f"Faults: {path} must be a JSON list, found {type(found).__name__}.")
+    return found
 
 
 def write(path: Path, faults: Iterable[Fault]) -> None:

@@ -6,13 +6,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from research.sim.binance_rest import Query
-from research.sim.bybit import PATH, REST, STREAM, Invalid, _int
+from research.sim.bybit import PATH, REST, STREAM, Invalid, _int, hear
 from research.sim.flow.books import Book, Side
 from research.sim.flow.played import Depth, Quote, Trade
-from research.sim.lines import Line
 
 __all__ = ["PATH", "REST", "STREAM", "answer", "hear"]
 DEPTHS = (1, 50, 200, 1000)
@@ -34,33 +31,6 @@ def known(topic: str, symbols: list[str]) -> bool:
     symbol, name = channel(topic)
     books = [f"orderbook.{depth}" for depth in DEPTHS]
     return symbol in symbols and name in ("publicTrade", *books)
-
-
-def hear(line: Line, text: str, symbols: list[str]) -> list[str]:
-    """Answer a message of the client; return the topics it has just subscribed."""
-    try:
-        asked = orjson.loads(text)
-        op, args = asked["op"], asked.get("args", [])
-        said = {"conn_id": line.name, "req_id": asked.get("req_id", ""), "op": op}
-        wrong = [topic for topic in args if not known(topic, symbols)]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        line.say({"success": False, "ret_msg": "error:request", "conn_id": line.name, "op": ""})
-        return []
-    if op == "ping":
-        line.say({"success": True, "ret_msg": "pong", **said})
-        return []
-    if op not in ("subscribe", "unsubscribe") or wrong:
-        topic = f",topic:{wrong[0]}" if wrong else ""
-        line.say({"success": False, "ret_msg": f"error:handler not found{topic}", **said})
-        return []
-    new = [t for t in args if op == "subscribe" and t not in line.streams]
-    for topic in args:
-        if op == "subscribe":
-            line.streams[topic] = None
-        else:
-            line.streams.pop(topic, None)
-    line.say({"success": True, "ret_msg": "", **said})
-    return new
 
 
 def book(

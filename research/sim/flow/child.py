@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from research.errors import UserError
-from research.sim.child import Venue, _first_line
-from research.sim.faults import Fault, write
+from research.sim.child import Venue, launch
+from research.sim.faults import Fault
 from research.sim.flow.faults import book_faults
 
 
@@ -50,26 +46,9 @@ def start(
     UserError
         If it does not come up; says what it said.
     """
-    folder = tempfile.TemporaryDirectory(prefix="simulated-exchange-")
-    place = Path(folder.name)
-    write(place / "faults.json", book_faults(faults))
     options: dict[str, Any] = {"--speed": speed, "--seed": seed, "--port": port}
-    options |= {"--recording": recording, "--log": log, "--faults": place / "faults.json"}
+    options |= {"--recording": recording, "--log": log, "--live": live}
     if recording is None:
         options |= {"--simulated": minutes, "--symbols": symbols}
         options |= {"--venue": venue, "--market": market}
-    command = [sys.executable, "-m", "research.sim.flow", "--with-parent"]
-    command += ["--live"] if live else []
-    command += [text for o, v in options.items() if v is not None for text in (o, str(v))]
-    with (place / "stderr.txt").open("wb") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
-        )
-    child = Venue(0, place, process, folder)
-    said = _first_line(process)
-    if not said:
-        why = (place / "stderr.txt").read_text().strip().splitlines()
-        child.stop()
-        raise UserError(f"Simulated exchange: did not start. {why[-1] if why else 'No reason.'}")
-    child.port, child.ca = said["port"], Path(said["ca"])
-    return child
+    return launch("research.sim.flow", options, book_faults(faults))

@@ -216,7 +216,8 @@ class FlowExchange(Exchange):
         if self.played.venue != "bybit":
             hear(line, text)
         else:
-            for topic in bybit.hear(line, text, self.played.symbols):
+            known = partial(bybit.known, symbols=self.played.symbols)
+            for topic in bybit.hear(line, text, known):
                 self.player.subscribed(line, topic)
         self._changed()
 

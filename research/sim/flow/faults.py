@@ -77,15 +77,7 @@ def skew(plan: Plan, moment: int) -> int:
 
 def read(path: Path) -> list[BookFault]:
     """Read a plan, a JSON list of objects with the fields of `Fault`."""
-    import json
-
-    try:
-        entries = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"Faults: {path} must be a readable JSON list. {error}") from None
-    if not isinstance(entries, list):
-        raise UserError(f"Faults: {path} must be a JSON list, found {type(entries).__name__}.")
-    return book_faults(entries)
+    return book_faults(faults.entries(path))
 
 
 def _made(entry: Fault | Mapping[str, Any]) -> BookFault:
