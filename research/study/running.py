@@ -26,12 +26,22 @@ class Risk(Section):
 
 
 class Live(Section):
-    """Paper trading: where bars come from live, and when something is too late or too old."""
+    """Live trading: where bars come from, where orders go, and when something is too late."""
 
     mode: Literal["paper", "live"] = "paper"
-    """`live` starts nothing: real orders need four arms that are not part of this."""
-    feed: Literal["auto", "simulated", "binance", "bybit", "replay"] = "auto"
+    """`live` sends orders to `account`, if all four arms are there; see ``./run arm --help``."""
+    feed: Literal["auto", "simulated", "binance", "bybit", "kraken", "replay"] = "auto"
     """`auto`: the simulated exchange for a simulated market, Binance for all else."""
+    venue: Literal["binance", "bybit", "kraken"] | None = None
+    """Whose orders and, on the simulated exchange, whose messages. Absent: the feed's own; of the
+    simulated exchange Binance's."""
+    account: str | None = None
+    """`live`: the account that is traded, as in ``kraken:main``."""
+    symbols: dict[str, str] = {}
+    """The venue's name of each of the study's symbols, where they differ, as in
+    ``"X:BTC-USD" = "BTC/USD"``: a study may learn from one venue and trade on another."""
+    margin: Literal["isolated", "cross"] = "isolated"
+    """Of futures, set and read back before the first order."""
     days: Count = 7
     """Days that the simulated exchange plays after the study's own."""
     deadline: Duration = timedelta(seconds=2)
@@ -53,6 +63,9 @@ class Live(Section):
     what is traded; a difference is noted, never repaired."""
     webhook: str | None = None
     """An http(s) address that alerts are posted to."""
+    mail: str | None = None
+    """Where alerts are mailed to: ``smtp://host:port?from=a@b&to=c@d``, or ``$NAME`` of an
+    environment variable that holds it."""
 
 
 class Retrain(Section):
