@@ -5,14 +5,12 @@ No socket, no clock, no file: whoever owns them hands messages and moments in.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from research.errors import UserError
 from research.order_book import chain, ledger
 from research.order_book.core import Columns, Core
 from research.order_book.ladder import beyond
@@ -168,62 +166,3 @@ def _columns(message: Message) -> Columns:
         price=both[:, 0].copy(),
         quantity=both[:, 1].copy(),
     )
-
-
-class Resyncs:
-    """A budget of snapshots: when the next one may be asked for.
-
-    Venues count requests by weight in fixed minutes and ban whoever goes on after a refusal. All
-    symbols share one budget; a symbol whose snapshots do not help waits longer each time.
-
-    Parameters
-    ----------
-    weight : int
-        What one snapshot costs; 20 for 1000 levels of Binance USD-M.
-    most : int
-        Weight that may be spent in any 60 s; 800 is a third of Binance USD-M's 2,400.
-
-    Examples
-    --------
-    >>> budget = Resyncs(weight=20, most=40)
-    >>> budget.ask("A", now=0.0), budget.ask("B", now=1.0), budget.ask("C", now=2.0)
-    (0.0, 0.0, 58.0)
-    >>> budget.ask("C", now=60.0)
-    0.0
-    """
-
-    def __init__(self, *, weight: int = 20, most: int = 800) -> None:
-        if not 0 < weight <= most:
-            raise UserError(
-                f"order_book: a snapshot's weight must be from 1 to {most}, found {weight}."
-            )
-        self._times: deque[float] = deque(maxlen=most // weight)
-        self._tries: dict[str, tuple[int, float]] = {}
-        self._closed_until = float("-inf")
-
-    def ask(self, symbol: str, *, now: float) -> float:
-        """Return the seconds to wait; 0 books a snapshot for `symbol` at `now`.
-
-        `now` is seconds of a clock that never steps back.
-        """
-        tries, last = self._tries.get(symbol, (0, float("-inf")))
-        waits = [self._closed_until - now, last + PAUSES[min(tries, len(PAUSES) - 1)] - now]
-        if len(self._times) == self._times.maxlen:
-            waits.append(self._times[0] + 60.0 - now)
-        wait = max(0.0, *waits)
-        if wait == 0.0:
-            self._times.append(now)
-            self._tries[symbol] = (tries + 1, now)
-        return wait
-
-    def helped(self, symbol: str) -> None:
-        """Take note that a symbol's book is proven: its next snapshot need not wait."""
-        self._tries.pop(symbol, None)
-
-    def refused(self, seconds: float, *, now: float) -> None:
-        """Ask for nothing for so long, as the venue demands (429, 418: ``Retry-After``)."""
-        self._closed_until = max(self._closed_until, now + seconds)
-
-
-PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds between two snapshots of one symbol, by how many did not help."""

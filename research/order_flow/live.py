@@ -14,7 +14,7 @@ from research.errors import UserError
 from research.features.order_flow import StreamingFeatures
 from research.live.net import Network
 from research.order_book import live as books
-from research.recorder import capture
+from research.recorder import capture, venues
 from research.sources.recordings import plain
 from research.units import duration
 
@@ -162,9 +162,8 @@ async def _rows(
     name: str, symbol: str, every: timedelta, put: Callable[[Row], None], how: dict[str, Any]
 ) -> None:
     """Record, and put down the newest row again and again until it is over."""
-    venue, _, market = name.partition("_")
-    market = {"usdm": "um", "spot": "spot", "": "linear"}[market]
-    follower = Follower(symbol, venue=venue, market=market)
+    found = venues.venue(name)
+    follower = Follower(symbol, venue=found.venue, market=found.market)
 
     async def tell() -> None:
         seen = -1

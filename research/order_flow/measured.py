@@ -132,33 +132,8 @@ def _seconds(recording: schema.Recording) -> float:
 def _quotes(recording: schema.Recording, books: dict[str, Built]) -> pl.DataFrame:
     """Return the best quotes of all symbols, in order of receipt."""
     quoted = set(recording.quotes["symbol"].unique())
-    made = [quotes_of(book) for symbol, book in books.items() if symbol not in quoted]
-    return pl.concat([recording.quotes, *made]).sort("message", maintain_order=True)
-
-
-def quotes_of(book: Built) -> pl.DataFrame:
-    """Return the best quotes of a book: one row per state in which both sides are shown.
-
-    `sent` and `time` are null where the venue had said none, as in Binance's partial spot books.
-    """
-    best = book.levels[:, :, 0, :]
-    shown = book.proven & (best[:, :, 0] > 0).all(axis=1)
-    rows, time = best[shown], _told(book.time_us[shown])
-    return pl.DataFrame(
-        {
-            "symbol": pl.repeat(book.symbol, len(rows), eager=True),
-            "message": book.message[shown],
-            "connection": pl.repeat(0, len(rows), eager=True),
-            "received_ns": book.received_ns[shown],
-            "sent": time,
-            "time": time,
-            "update_id": pl.repeat(None, len(rows), dtype=pl.Int64, eager=True),
-            "bid": rows[:, 0, 0],
-            "bid_quantity": rows[:, 0, 1],
-            "ask": rows[:, 1, 0],
-            "ask_quantity": rows[:, 1, 1],
-        }
-    ).cast(schema.QUOTES)  # type: ignore[arg-type]
+    made = flow_room.quotes_of({s: book for s, book in books.items() if s not in quoted})
+    return pl.concat([recording.quotes, made]).sort("message", maintain_order=True)
 
 
 def _told(time_us: np.ndarray) -> pl.Series:

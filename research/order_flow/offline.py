@@ -8,12 +8,8 @@ from datetime import timedelta
 
 from research.errors import UserError
 from research.live.net import Network
+from research.recorder import venues
 
-MARKETS = {
-    "binance_usdm": ("binance", "um"),
-    "binance_spot": ("binance", "spot"),
-    "bybit": ("bybit", "linear"),
-}
 SYMBOL = "SIM01USDT"
 """What a simulated market's first symbol is called."""
 LONGEST = timedelta(hours=2)
@@ -42,17 +38,20 @@ async def exchange(
     Network
         Every host name leads to the simulated exchange.
     """
-    if name not in MARKETS:
-        raise UserError(f"simulated exchange: no venue {name!r}. It plays {', '.join(MARKETS)}.")
     span = length or LONGEST
     if span > LONGEST:
         raise UserError(f"simulated exchange: plays two hours at most, {span} is longer.")
     from research.sim.flow import child
 
-    venue, market = MARKETS[name]
+    found = venues.venue(name)
     minutes = int(span / timedelta(minutes=1)) + _SPARE
     started = child.start(
-        minutes=minutes, symbols=symbols, venue=venue, market=market, live=True, seed=seed
+        minutes=minutes,
+        symbols=symbols,
+        venue=found.venue,
+        market=found.market,
+        live=True,
+        seed=seed,
     )
     try:
         async with Network(started.port, started.ca) as network:

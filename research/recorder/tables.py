@@ -35,11 +35,6 @@ class Tables:
         self._exchange = exchange
         self._builders: dict[str, Builder] = {}
 
-    @property
-    def cold(self) -> bool:
-        """Whether no book was heard of yet."""
-        return not self._builders
-
     def read(self, part: Recording) -> Iterator[tuple[str, str, pl.DataFrame]]:
         """Yield kind, symbol and rows, with the day they belong to in `day`.
 

@@ -4,13 +4,10 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from research import order_book
 from research.campaigns import books
-from research.errors import UserError
-from research.order_book.live import Book, Message, Resyncs
+from research.order_book.live import Book, Message
 
 UM = {"venue": "binance", "market": "um"}
 IDS = ("first_id", "last_id", "previous_id", "sequence")
@@ -105,53 +102,3 @@ def test_a_book_whose_price_left_the_snapshot_wants_a_fresh_one():
     ids = {"first_id": 7, "last_id": 9, "previous_id": 6}
     heard = book.hear(Message("A", "update", 2, time_us=1, asks=gone, **ids))
     assert heard == ("applied", True, "price left the snapshot")
-
-
-# -- the budget ------------------------------------------------------------------------------------
-
-
-def test_a_storm_of_two_hundred_symbols_stays_within_forty_a_minute():
-    budget, waiting, asked, now = Resyncs(), [f"S{n}" for n in range(200)], [], 0.0
-    while waiting:
-        if budget.ask(waiting[0], now=now) == 0.0:
-            asked.append(now)
-            waiting.pop(0)
-        now += 0.5
-    assert asked[39] < 20.0 and asked[40] == 60.0
-    assert max(sum(a <= t < a + 60 for t in asked) for a in asked) == 40
-
-
-def test_a_snapshot_that_does_not_help_waits_longer_each_time():
-    budget = Resyncs()
-    waits, now = [], 0.0
-    for _ in range(9):
-        assert budget.ask("A", now=now) == 0.0
-        waits.append(budget.ask("A", now=now))
-        now += waits[-1]
-    assert waits == [0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 30.0, 30.0, 30.0]
-    budget.helped("A")
-    assert budget.ask("A", now=now) == 0.0
-
-
-def test_a_refusal_closes_the_door_for_all():
-    budget = Resyncs()
-    budget.refused(120.0, now=10.0)
-    assert budget.ask("A", now=10.0) == 120.0 and budget.ask("B", now=130.0) == 0.0
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 20), st.integers(0, 5)), max_size=120))
-def test_no_minute_ever_holds_more_than_the_budget(steps):
-    budget, now, asked = Resyncs(weight=50, most=220), 0.0, []
-    for pause, symbol in steps:
-        now += pause
-        wait = budget.ask(str(symbol), now=now)
-        assert wait >= 0.0
-        asked += [now] if wait == 0.0 else []
-        budget.helped(str(symbol))
-    assert all(sum(a <= t < a + 60 for t in asked) <= 4 for a in asked)
-
-
-def test_a_weight_that_can_never_be_spent_is_named():
-    with pytest.raises(UserError, match="weight must be from 1 to 100, found 250"):
-        Resyncs(weight=250, most=100)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from research import schema
 from research.errors import UserError
 from research.features.order_flow.clocks import Stream, feeds_of
 from research.features.order_flow.trades import orders
@@ -62,34 +63,40 @@ def quotes_of(books: Mapping[str, Any]) -> pl.DataFrame:
     Parameters
     ----------
     books : mapping of str to book states
-        See `aggregate`; states that are not proven, or come before the venue said a time, are left
-        out: hand the books' gaps to whoever takes the quotes.
+        See `aggregate`; states that are not proven or lack a side are left out, as are those
+        before the venue said a time, where it says one at all: hand the books' gaps to whoever
+        takes the quotes.
 
     Returns
     -------
     pl.DataFrame
-        ``symbol, message, received_ns, time, bid, bid_quantity, ask, ask_quantity`` as in
-        `schema.QUOTES`, one row a state.
+        `schema.QUOTES`, one row a state. `sent` and `time` are null where the venue says none, as
+        in Binance's partial spot books.
     """
     parts = [_best(symbol, built) for symbol, built in books.items()]
-    return pl.concat(parts) if parts else pl.DataFrame()
+    return pl.concat([pl.DataFrame(schema=schema.QUOTES), *parts])
 
 
 def _best(symbol: str, built: Any) -> pl.DataFrame:
-    known = np.asarray(built.proven, bool) & (built.time_us > 0)
-    best = built.levels[known, :, 0]
-    return pl.DataFrame(
-        {
-            "symbol": [symbol] * len(best),
-            "message": built.message[known],
-            "received_ns": built.received_ns[known],
-            "time": _utc(built.time_us[known]),
-            "bid": best[:, 0, 0],
-            "bid_quantity": best[:, 0, 1],
-            "ask": best[:, 1, 0],
-            "ask_quantity": best[:, 1, 1],
-        }
-    )
+    best = built.levels[:, :, 0]
+    told = built.time_us > 0
+    known = np.asarray(built.proven, bool) & (best[:, :, 0] > 0).all(axis=1)
+    known &= told | ~told.any()
+    rows, time = best[known], _utc(built.time_us[known]) if told.any() else None
+    columns = {
+        "symbol": symbol,
+        "message": built.message[known],
+        "connection": 0,
+        "received_ns": built.received_ns[known],
+        "sent": time,
+        "time": time,
+        "update_id": None,
+        "bid": rows[:, 0, 0],
+        "bid_quantity": rows[:, 0, 1],
+        "ask": rows[:, 1, 0],
+        "ask_quantity": rows[:, 1, 1],
+    }
+    return pl.DataFrame(columns, schema_overrides=schema.QUOTES)
 
 
 class Microprice(NamedTuple):

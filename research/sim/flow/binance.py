@@ -8,7 +8,7 @@ from typing import Any
 from research.sim.binance_rest import FAR, HOUR, Query, _int, _limit, refuse
 from research.sim.binance_rest import weight as um_weight
 from research.sim.binance_ws import HOST as UM_STREAM
-from research.sim.binance_ws import route, takes
+from research.sim.binance_ws import takes
 from research.sim.flow.books import Book, Side
 from research.sim.flow.played import Depth, Quote, Trade
 from research.sim.lines import Line
@@ -36,11 +36,6 @@ def served(line: Line, stream: str, market: str) -> bool:
     if market == "um":
         return takes(line, stream)
     return line.host == SPOT_STREAM and stream in line.streams
-
-
-def legacy(line: Line) -> bool:
-    """Return whether a connection came in at an address that was retired in April 2026."""
-    return line.host == UM_STREAM and not route(line)
 
 
 def rows(side: Side, price: Text, quantity: Text) -> list[list[str]]:
