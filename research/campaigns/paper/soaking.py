@@ -65,7 +65,12 @@ def soak(seeds: int, workers: int, *, hours: int | None = None) -> dict[str, Any
 def _start(lines: Path, span: int, options: dict[str, Any]) -> subprocess.Popen[bytes]:
     said = [f"{key}={value}" for key, value in options.items()]
     command = [sys.executable, "-m", "research.campaigns.paper.soaking", str(lines), f"{span}h"]
-    return subprocess.Popen([*command, *said], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with _errors(lines).open("wb") as errors:  # a pipe that nobody empties would stop the runner
+        return subprocess.Popen([*command, *said], stdout=subprocess.DEVNULL, stderr=errors)
+
+
+def _errors(lines: Path) -> Path:
+    return lines.with_suffix(".stderr")
 
 
 def _watch(process: subprocess.Popen[bytes], lines: Path, span: int) -> None:
@@ -76,9 +81,9 @@ def _watch(process: subprocess.Popen[bytes], lines: Path, span: int) -> None:
         seen = lines.read_bytes().count(b"\n") if lines.exists() else 0
         watch(min(seen, span - 1), span, "")
     watch(span, span, "")
-    _, said = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"soak: ended with {process.returncode}: {said.decode()[-2000:]}")
+        said = _errors(lines).read_text(encoding="utf8", errors="replace")
+        raise RuntimeError(f"soak: ended with {process.returncode}: {said[-2000:]}")
 
 
 def _counted(folder: Path) -> dict[str, float]:

@@ -32,7 +32,7 @@ NOT_A_CHOICE = (
     "data.rest",
     "evaluation.draws",
 )
-_HOW_IT_RUNS = ("live.", "retrain.")
+_HOW_IT_RUNS = ("jobs.", "live.", "retrain.")
 _NOTE: ContextVar[str] = ContextVar("note", default="")
 _WHOLE: ContextVar[str] = ContextVar("whole", default="")
 
