@@ -1,7 +1,8 @@
-"""A simulated exchange on real sockets: Binance USD-M and Bybit market data, faults on demand.
+"""A simulated exchange on real sockets: Binance, Bybit, Kraken, and faults on demand.
 
 `start` runs it as a child process, `Exchange` within an event loop (for tests), `faults` says what
-goes wrong. From a shell: ``python -m research.sim --bars FILE --speed 60``.
+goes wrong, `orders` is the side that needs a key. From a shell:
+``python -m research.sim --bars FILE --speed 60``.
 
 Its time is its own (see `research.sim.clock`): at ``wss://clock.sim/clock`` it says
 ``{"now", "until", "speed", "last"}`` (microseconds UTC; virtual seconds per real second; `last` is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--bars", type=Path, required=True, help="Parquet file of bars")
     parser.add_argument("--speed", type=float, default=float("inf"), help="times real time, or inf")
     parser.add_argument("--start", type=int, help="bars closed by then are history (us UTC)")
+    parser.add_argument("--names", type=json.loads, help="what the venue calls symbols, JSON")
     parser.add_argument("--interval", type=int, help="bars a client acknowledges (us)")
     return parser.parse_args()
 
@@ -30,6 +32,7 @@ def _exchange(options: argparse.Namespace) -> Exchange:
         seed=options.seed,
         port=options.port,
         interval_us=options.interval,
+        names=options.names,
         log=options.log,
         record=False,
     )

@@ -8,6 +8,9 @@ from typing import Any
 
 from research.sim.binance_ws import INTERVALS
 from research.sim.market import MINUTE, Market
+from research.sim.orders.quotes import Quotes
+from research.sim.orders.rules import usual
+from research.sim.orders.words import Rules
 from research.sim.prints import Candle
 from research.sim.wire import number
 
@@ -216,17 +219,63 @@ def funding_rate(market: Market, query: Query, now: int) -> Any:
     ]
 
 
+def rules_of(market: Market, symbol: str) -> Rules:
+    """Return what is asked of orders in a symbol."""
+    return usual(symbol, market.series(symbol).candles[0].open)
+
+
 def depth(market: Market, query: Query, now: int) -> Any:
-    """Answer a book around the last price, a basis point between levels."""
+    """Answer the book that takers meet, 20 levels of it at most."""
     symbol, limit = _symbol(market, query), _limit(query, 500, 1000)
-    middle = price(market, symbol, now)
-    levels = [(k + 0.5) * 1e-4 for k in range(limit)]
+    rules, quotes, stamp = rules_of(market, symbol), Quotes(market), now // 1000
+    taken = {"bids": quotes.levels(rules, "sell", now), "asks": quotes.levels(rules, "buy", now)}
+    sides = {name: [[f"{p:f}", f"{q:f}"] for p, q in side[:limit]] for name, side in taken.items()}
+    return {"lastUpdateId": stamp, "E": stamp, "T": stamp, **sides}
+
+
+def book_ticker(market: Market, query: Query, now: int) -> Any:
+    """Answer the best levels, of one symbol or of all."""
+    if "symbol" not in query:
+        return [book_ticker(market, {"symbol": symbol}, now) for symbol in market.symbols]
+    book = depth(market, {**query, "limit": "5"}, now)
+    (bid, bids), (ask, asks) = book["bids"][0], book["asks"][0]
     return {
-        "lastUpdateId": now // 1000,
-        "E": now // 1000,
-        "T": now // 1000,
-        "bids": [[number(round(middle * (1 - off), 8)), "1"] for off in levels if off < 1],
-        "asks": [[number(round(middle * (1 + off), 8)), "1"] for off in levels],
+        "symbol": query["symbol"],
+        "bidPrice": bid,
+        "bidQty": bids,
+        "askPrice": ask,
+        "askQty": asks,
+        "time": book["T"],
+        "lastUpdateId": book["lastUpdateId"],
+    }
+
+
+def day_ticker(market: Market, query: Query, now: int) -> Any:
+    """Answer the last price and the day before, of one symbol or of all."""
+    if "symbol" not in query:
+        return [day_ticker(market, {"symbol": symbol}, now) for symbol in market.symbols]
+    symbol = _symbol(market, query)
+    seen = market.candles(symbol, market.interval, now - 24 * HOUR, now, now=now)
+    day = [one.candle for one in seen] or market.series(symbol).candles[:1]
+    last, first, volume = day[-1].close, day[0].open, sum(c.volume for c in day)
+    quote = sum(c.quote for c in day)
+    return {
+        "symbol": symbol,
+        "priceChange": number(round(last - first, 8)),
+        "priceChangePercent": number(round(100 * (last / first - 1), 3)),
+        "weightedAvgPrice": number(round(quote / volume if volume else last, 8)),
+        "lastPrice": number(last),
+        "lastQty": "0",
+        "openPrice": number(first),
+        "highPrice": number(max(c.high for c in day)),
+        "lowPrice": number(min(c.low for c in day)),
+        "volume": number(volume),
+        "quoteVolume": number(quote),
+        "openTime": day[0].open_time // 1000,
+        "closeTime": now // 1000,
+        "firstId": day[0].first,
+        "lastId": day[-1].first + day[-1].trades - 1,
+        "count": sum(c.trades for c in day),
     }
 
 
@@ -248,10 +297,11 @@ def exchange_info(market: Market, query: Query, now: int) -> Any:
 
 
 def _rules(market: Market, symbol: str) -> dict[str, Any]:
-    base = symbol.removesuffix("USDT")
-    size = {"minQty": "0.00000001", "maxQty": "1000000000", "stepSize": "0.00000001"}
-    prices = {"minPrice": "0.00000001", "maxPrice": "100000000", "tickSize": "0.00000001"}
-    band = {"multiplierUp": "1.1500", "multiplierDown": "0.8500", "multiplierDecimal": "4"}
+    rules = rules_of(market, symbol)
+    tick, lot, least = f"{rules.tick:f}", f"{rules.lot:f}", f"{rules.least:f}"
+    size = {"minQty": least, "stepSize": lot}
+    prices = {"minPrice": tick, "maxPrice": "100000000", "tickSize": tick}
+    band = {"multiplierUp": f"{rules.band[1]:f}", "multiplierDown": f"{rules.band[0]:f}"}
     return {
         "symbol": symbol,
         "pair": symbol,
@@ -261,11 +311,11 @@ def _rules(market: Market, symbol: str) -> dict[str, Any]:
         "status": "TRADING",
         "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000",
-        "baseAsset": base,
-        "quoteAsset": "USDT",
-        "marginAsset": "USDT",
-        "pricePrecision": 8,
-        "quantityPrecision": 8,
+        "baseAsset": rules.base,
+        "quoteAsset": rules.quote,
+        "marginAsset": rules.quote,
+        "pricePrecision": _digits(tick),
+        "quantityPrecision": _digits(lot),
         "baseAssetPrecision": 8,
         "quotePrecision": 8,
         "underlyingType": "COIN",
@@ -275,15 +325,20 @@ def _rules(market: Market, symbol: str) -> dict[str, Any]:
         "marketTakeBound": "0.05",
         "filters": [
             {"filterType": "PRICE_FILTER", **prices},
-            {"filterType": "LOT_SIZE", **size},
-            {"filterType": "MARKET_LOT_SIZE", **size},
-            {"filterType": "MAX_NUM_ORDERS", "limit": 200},
-            {"filterType": "MIN_NOTIONAL", "notional": "5"},
-            {"filterType": "PERCENT_PRICE", **band},
+            {"filterType": "LOT_SIZE", "maxQty": f"{rules.most:f}", **size},
+            {"filterType": "MARKET_LOT_SIZE", "maxQty": f"{rules.most_market:f}", **size},
+            {"filterType": "MAX_NUM_ORDERS", "limit": rules.most_open},
+            {"filterType": "MIN_NOTIONAL", "notional": f"{rules.least_notional:f}"},
+            {"filterType": "PERCENT_PRICE", **band, "multiplierDecimal": "4"},
         ],
-        "orderTypes": ["LIMIT", "MARKET"],
+        "orderTypes": ["LIMIT", "MARKET", "STOP_MARKET", "TAKE_PROFIT_MARKET"],
         "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
     }
+
+
+def _digits(step: str) -> int:
+    """Return how many digits numbers are written with: one more than their step has."""
+    return len(step.partition(".")[2]) + 1
 
 
 ROUTES: dict[str, Route] = {
@@ -295,4 +350,6 @@ ROUTES: dict[str, Route] = {
     "/fapi/v1/premiumIndex": premium_index,
     "/fapi/v1/fundingRate": funding_rate,
     "/fapi/v1/depth": depth,
+    "/fapi/v1/ticker/bookTicker": book_ticker,
+    "/fapi/v1/ticker/24hr": day_ticker,
 }

@@ -11,11 +11,16 @@ import orjson
 from research.sim.binance_rest import FAR, Query, Route, price
 from research.sim.lines import Line
 from research.sim.market import MINUTE, Market
+from research.sim.orders.quotes import Quotes
+from research.sim.orders.rules import usual
+from research.sim.orders.words import Rules, Side
 from research.sim.prints import Candle, Print
 from research.sim.wire import Frame, number
 
 REST, STREAM = "api.bybit.com", "stream.bybit.com"
 PATH = "/v5/public/linear"
+SIDES_OF_TAKERS: tuple[Side, Side] = ("buy", "sell")
+"""Who takes asks, and who takes bids."""
 INTERVALS = {
     **{str(n): n for n in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)},
     "D": 1440,
@@ -27,6 +32,7 @@ class Invalid(Exception):
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(f"{code} {message}")
+        self.headers: dict[str, str] = {}
         self.body = {"retCode": code, "retMsg": message, "result": {}, "retExtInfo": {}}
 
 
@@ -71,34 +77,37 @@ def instruments(market: Market, query: Query, now: int) -> Any:
     return {"category": kind, "list": rows, "nextPageCursor": ""}
 
 
+def rules_of(market: Market, symbol: str) -> Rules:
+    """Return what is asked of orders in a symbol."""
+    return usual(symbol, market.series(symbol).candles[0].open)
+
+
 def _rules(market: Market, symbol: str) -> dict[str, Any]:
+    rules = rules_of(market, symbol)
+    tick, lot = str(rules.tick), str(rules.lot)
     return {
         "symbol": symbol,
         "contractType": "LinearPerpetual",
         "status": "Trading",
-        "baseCoin": symbol.removesuffix("USDT"),
-        "quoteCoin": "USDT",
+        "baseCoin": rules.base,
+        "quoteCoin": rules.quote,
         "launchTime": str(market.series(symbol).opens[0] // 1000),
         "deliveryTime": "0",
         "deliveryFeeRate": "",
-        "priceScale": "8",
+        "priceScale": str(max(0, -int(rules.tick.as_tuple().exponent))),
         "leverageFilter": {"minLeverage": "1", "maxLeverage": "50.00", "leverageStep": "0.01"},
-        "priceFilter": {
-            "minPrice": "0.00000001",
-            "maxPrice": "100000000",
-            "tickSize": "0.00000001",
-        },
+        "priceFilter": {"minPrice": tick, "maxPrice": "100000000", "tickSize": tick},
         "lotSizeFilter": {
-            "maxOrderQty": "1000000000",
-            "minOrderQty": "0.00000001",
-            "qtyStep": "0.00000001",
-            "postOnlyMaxOrderQty": "1000000000",
-            "maxMktOrderQty": "1000000000",
-            "minNotionalValue": "5",
+            "maxOrderQty": str(rules.most),
+            "minOrderQty": str(rules.least),
+            "qtyStep": lot,
+            "postOnlyMaxOrderQty": str(rules.most),
+            "maxMktOrderQty": str(rules.most_market),
+            "minNotionalValue": str(rules.least_notional),
         },
         "unifiedMarginTrade": True,
         "fundingInterval": 480,
-        "settleCoin": "USDT",
+        "settleCoin": rules.quote,
         "copyTrading": "none",
         "upperFundingRate": "0.00375",
         "lowerFundingRate": "-0.00375",
@@ -117,6 +126,8 @@ def _ticker(market: Market, symbol: str, now: int) -> dict[str, Any]:
     candles = [seen.candle for seen in day] or market.series(symbol).candles[:1]
     last, first = price(market, symbol, now), candles[0].open
     text = number(last)
+    book = order_book(market, {"symbol": symbol, "limit": "1"}, now)
+    (bid, bids), (ask, asks) = book["b"][0], book["a"][0]
     return {
         "symbol": symbol,
         "lastPrice": text,
@@ -137,11 +148,31 @@ def _ticker(market: Market, symbol: str, now: int) -> dict[str, Any]:
         "basisRate": "",
         "deliveryFeeRate": "",
         "deliveryTime": "0",
-        "ask1Size": "1",
-        "bid1Price": number(round(last * (1 - 0.5e-4), 8)),
-        "ask1Price": number(round(last * (1 + 0.5e-4), 8)),
-        "bid1Size": "1",
+        "ask1Size": asks,
+        "bid1Price": bid,
+        "ask1Price": ask,
+        "bid1Size": bids,
         "basis": "",
+    }
+
+
+def order_book(market: Market, query: Query, now: int) -> Any:
+    """Answer the book that takers meet."""
+    symbol = _symbol(market, query)
+    limit = max(1, min(_int(query, "limit", 25), 1000))
+    quotes = Quotes(market)
+    asks, bids = (
+        quotes.levels(rules_of(market, symbol), side, now)[:limit] for side in SIDES_OF_TAKERS
+    )
+    stamp = now // 1000
+    return {
+        "s": symbol,
+        "b": [[str(p), str(q)] for p, q in bids],
+        "a": [[str(p), str(q)] for p, q in asks],
+        "ts": stamp,
+        "u": stamp,
+        "seq": stamp,
+        "cts": stamp,
     }
 
 
@@ -175,6 +206,7 @@ ROUTES: dict[str, Route] = {
     "/v5/market/kline": klines,
     "/v5/market/instruments-info": instruments,
     "/v5/market/tickers": tickers,
+    "/v5/market/orderbook": order_book,
     "/v5/market/recent-trade": recent_trades,
 }
 

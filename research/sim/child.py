@@ -72,6 +72,7 @@ def start(
     port: int = 0,
     interval_us: int | None = None,
     log: Path | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Venue:
     """Run an exchange as a child process that ends with this one.
 
@@ -79,7 +80,7 @@ def start(
     ----------
     bars : pl.DataFrame or Path
         As `schema.BARS`, or a Parquet file of such.
-    speed, start, seed, port, interval_us, log
+    speed, start, seed, port, interval_us, log, names
         As `research.sim.Exchange` has them; `log` is a file.
     faults : iterable of Fault
         What goes wrong.
@@ -100,6 +101,7 @@ def start(
             bars.write_parquet(path)
         options = {"--bars": path, "--speed": speed, "--seed": seed, "--port": port}
         options |= {"--start": start, "--interval": interval_us, "--log": log}
+        options["--names"] = json.dumps(names) if names else None
         return launch("research.sim", options, faults)
 
 

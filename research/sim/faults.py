@@ -28,6 +28,7 @@ from research.errors import UserError, nearest
 FRAME = "frame"
 REQUEST = "request"
 MARKET = "market"
+ORDER = "order"
 
 KINDS: dict[str, str] = {
     # one frame of a stream
@@ -71,6 +72,18 @@ KINDS: dict[str, str] = {
     # the market and its clock
     "gap": MARKET,
     "skew": MARKET,
+    # a signed request that places or cancels an order
+    "hold_after_accept": ORDER,
+    "hold_before_accept": ORDER,
+    "accept_then_503": ORDER,
+    "late_accept": ORDER,
+    "ack_rst": ORDER,
+    "fill_before_ack": ORDER,
+    "duplicate_fill": ORDER,
+    "partial": ORDER,
+    "changed": ORDER,
+    "cancel_race": ORDER,
+    "reject": ORDER,
 }
 RECOVERABLE: dict[str, tuple[dict[str, Any], ...]] = {
     "drop": ({},),
@@ -130,12 +143,24 @@ class Fault:
     target : str
         Pattern (``*`` and ``?``) that one of these must match. Of a frame: the symbol, the
         stream, the channel (``kline``, ``trade``, ``book``), the host. Of a request: its path,
-        its symbol, its host.
+        its symbol, its host; of one with an order also the venue and the client's id.
     args : dict
         What the kind takes. ``frame`` is ``final`` (default: the frame that closes a bar),
-        ``partial`` or ``any``; frames of trades are ``any``.
+        ``partial`` or ``any``; frames of trades are ``any``. ``on`` is what a request with an
+        order does: ``place`` (default), ``cancel`` (that of ``cancel_race``) or ``change``.
     times : int or None
         How often it strikes. None: once for requests and for an `at` in time, else always.
+
+    Notes
+    -----
+    What befalls orders: ``hold_before_accept`` and ``hold_after_accept`` keep the client waiting
+    (``seconds``, real; before: never taken unless ``accept``), ``accept_then_503`` and ``ack_rst``
+    take the order and do not say so, ``late_accept`` takes it ``us`` after it said 503,
+    ``fill_before_ack`` answers ``seconds`` later, ``duplicate_fill`` tells each fill ``times``
+    times, ``partial`` fills a ``share`` and ``then`` lets the remainder ``expire``, ``cancel`` or
+    ``rest`` (it fills ``us`` later), ``changed`` takes another quantity (``factor``) or price
+    (``ticks``), ``cancel_race`` fills the order before it is cancelled, ``reject`` refuses with a
+    ``reason`` of `research.sim.orders.words.REASONS`, or a ``body`` and ``status``.
     """
 
     kind: str
@@ -186,25 +211,42 @@ class Plan:
         self._ever: list[int] = []
         self._in_bar: dict[int, list[int]] = {}
         for number, fault in enumerate(self.faults):
-            if fault.at is None or fault.at >= BAR_NUMBERS_BELOW:
-                self._ever.append(number)
-                continue
-            for bar in range(fault.at, fault.at + (fault.bars if fault.where == FRAME else 1)):
-                self._in_bar.setdefault(bar, []).append(number)
+            self._place(number, fault)
+
+    def add(self, fault: Fault) -> None:
+        """Let another fault strike from now on."""
+        self.faults.append(fault)
+        self._left[id(fault)] = fault.times
+        self._place(len(self.faults) - 1, fault)
+
+    def _place(self, number: int, fault: Fault) -> None:
+        if fault.at is None or fault.at >= BAR_NUMBERS_BELOW:
+            self._ever.append(number)
+            return
+        for bar in range(fault.at, fault.at + (fault.bars if fault.where == FRAME else 1)):
+            self._in_bar.setdefault(bar, []).append(number)
 
     def of(self, kind: str) -> list[Fault]:
         """Return the faults of one kind."""
         return [fault for fault in self.faults if fault.kind == kind]
 
     def hits(
-        self, where: str, names: set[str], *, bar: int, time: int, final: bool, key: str = ""
+        self,
+        where: str,
+        names: set[str],
+        *,
+        bar: int,
+        time: int,
+        final: bool,
+        key: str = "",
+        does: str = "",
     ) -> list[Fault]:
-        """Return the faults that strike a frame, or the one that strikes a request.
+        """Return the faults that strike a frame or an order, or the one that strikes a request.
 
         Parameters
         ----------
         where : str
-            ``frame`` or ``request``.
+            ``frame``, ``request`` or ``order``.
         names : set of str
             What a target may match.
         bar : int
@@ -215,6 +257,8 @@ class Plan:
             Whether the frame closes a bar; True for a frame that cannot (a trade).
         key : str
             What tells it from others, for a probability to depend on nothing else.
+        does : str
+            What a request with an order does: ``place``, ``cancel`` or ``change``.
         """
         self._asked += 1
         key = key or str(self._asked)
@@ -225,6 +269,7 @@ class Plan:
             if fault.where == where
             and self._due(fault, number, time, key)
             and _frame_fits(fault, final)
+            and _order_fits(fault, does)
             and any(fnmatchcase(name, fault.target) for name in names)
             and self._strike(fault)
         )
@@ -250,6 +295,11 @@ class Plan:
 def _frame_fits(fault: Fault, final: bool) -> bool:
     wanted = fault.args.get("frame", "any" if fault.kind == "silent" else "final")
     return fault.where != FRAME or wanted == "any" or final == (wanted == "final")
+
+
+def _order_fits(fault: Fault, does: str) -> bool:
+    usual = "cancel" if fault.kind == "cancel_race" else "place"
+    return fault.where != ORDER or fault.args.get("on", usual) == does
 
 
 def _fault(entry: Mapping[str, Any]) -> Fault:

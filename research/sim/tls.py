@@ -15,6 +15,7 @@ HOSTS = (
     "stream.binance.com",
     "api.bybit.com",
     "stream.bybit.com",
+    "api.kraken.com",
     "clock.sim",
     "localhost",
 )
