@@ -14,9 +14,14 @@ Side = Literal["buy", "sell"]
 Kind = Literal["market", "limit", "ioc", "post_only", "stop", "take"]
 """`ioc`: a limit that fills at once as far as it can, the rest is cancelled. `stop` and `take`
 rest at the venue until the price has reached `Order.trigger`, and then are market orders."""
+LIMITED: tuple[Kind, ...] = ("limit", "ioc", "post_only")
+"""Those that have a price."""
 Status = Literal["open", "filled", "cancelled", "expired", "rejected"]
 """`expired`: the venue cancelled what was left of it."""
 DONE: tuple[Status, ...] = ("filled", "cancelled", "expired", "rejected")
+WINDOW_US = 5_000_000
+"""Microseconds after which a venue no longer takes a request up that it has not seen before: ours
+all say so to it. An order that is not found later than this after it was sent is not coming."""
 
 
 class Market(NamedTuple):
@@ -195,6 +200,7 @@ REFUSALS = (
     "no_funds",
     "no_position",
     "would_take",
+    "would_trigger",
     "no_such_order",
     "used_id",
     "not_trading",
@@ -206,6 +212,7 @@ REFUSALS = (
     "other",
 )
 """Why an order or a cancellation is refused. `would_take`: a post-only order would have traded.
+`would_trigger`: the price has passed the trigger already. `too_often`: now or until a ban ends.
 `no_position`: reduce-only with nothing to reduce. `mode`: position or margin mode, or an order type
 on a route that does not take it."""
 
@@ -234,7 +241,8 @@ class Gateway(Protocol):
     def fit(self, order: Order, price: Decimal) -> Order:
         """Return `order` cut to tick and lot; `Refused` where it is then too small or too large.
 
-        `price` is what a unit is worth now. Prices are rounded against the trader.
+        `price` is what a unit is worth now. Prices are rounded so that none gets worse than it
+        was: of a purchase down, of a sale up. Reduce-only orders may be worth less than the least.
         """
 
     async def clock(self) -> int:

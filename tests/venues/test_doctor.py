@@ -1,0 +1,202 @@
+"""Each misconfiguration is one line that says what to do; nothing is ever sent or set."""
+
+import json
+from decimal import Decimal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from research.cli import venues as command
+from research.errors import UserError
+from research.sim.orders.words import usual_key
+from research.venues import doctor
+from research.venues.doctor import Wanted, examine, visit
+from research.venues.keys import Keys
+
+pytestmark = pytest.mark.long  # ./run check --long
+
+VENUES = ["binance", "bybit", "kraken"]
+D = Decimal
+
+
+def wanted(at, tmp_path, **more):
+    async def bar():
+        return "a bar"
+
+    facts = {
+        "symbols": [at.symbol],
+        "now": at.exchange.clock.now,
+        "skew": 1.0,
+        "margin": "isolated",
+        "bar": bar,
+        "folder": tmp_path,
+        "disk": 0.0,
+    }
+    return Wanted(**facts | more)
+
+
+async def found(at, tmp_path, **more):
+    """Examine; return names and words of what is bad. Nothing was sent or set by it."""
+    told = [check async for check in examine(at.gateway, wanted(at, tmp_path, **more))]
+    assert not at.signed
+    assert all("\n" not in check.line() and len(check.words) < 500 for check in told)
+    return [(c.name, c.words) for c in told if c.state == "bad"], told
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_all_is_well(world, tmp_path, venue):
+    async with world(venue, opened=False) as at:
+        bad, told = await found(at, tmp_path)
+        assert not bad
+        names = ["clock", "symbols", "keys", "permissions", "mode", "funds", "feed", "disk"]
+        assert [c.name for c in told] == [n for n in names if n != "mode" or venue != "kraken"]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_clock_off(world, tmp_path, venue):
+    async with world(venue, opened=False) as at:
+        for off, says in ((-3_600_000_000, "behind"), (3_600_000_000, "ahead of")):
+            bad, _ = await found(at, tmp_path, now=lambda off=off: at.exchange.clock.now() + off)
+            ((name, words),) = bad
+            assert name == "clock" and f"3600.0 s {says} the venue" in words
+            assert "timedatectl set-ntp true" in words
+
+
+@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize(
+    ("right", "says"),
+    [({"withdraw": True}, "may withdraw money. Take that right"), ({"trade": False}, "Give it '")],
+)
+async def test_rights(world, tmp_path, venue, right, says):
+    key = usual_key(venue)._replace(**right)
+    async with world(venue, opened=False, exchange_keys=(key,)) as at:
+        bad, _ = await found(at, tmp_path)
+        ((name, words),) = bad
+        assert name == "permissions" and says in words
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_key_for_any_address_is_a_warning(world, tmp_path, venue):
+    key = usual_key(venue)._replace(addresses=False)
+    async with world(venue, opened=False, exchange_keys=(key,)) as at:
+        bad, told = await found(at, tmp_path)
+        assert not bad
+        assert [c.name for c in told if c.state == "warn"] == ["permissions"]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_wrong_secret_and_wrong_key(world, tmp_path, venue):
+    right = usual_key(venue)
+    for keys in (Keys(right.id, "d3Jvbmctc2VjcmV0"), Keys("wrong-key", right.secret)):
+        async with world(venue, opened=False, keys=keys) as at:
+            bad, told = await found(at, tmp_path)
+            ((name, words),) = bad
+            assert name == "keys" and "Copy key and secret anew" in words
+            assert [c.name for c in told if c.state == "ok"] == ["clock", "symbols", "feed", "disk"]
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+async def test_hedge_mode(world, tmp_path, venue):
+    async with world(venue, opened=False) as at:
+        at.account.hedged = True
+        bad, _ = await found(at, tmp_path)
+        ((name, words),) = bad
+        assert name == "mode" and "hedge mode" in words and "take one-way mode" in words
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_no_funds(world, tmp_path, venue):
+    key = usual_key(venue)._replace(funds={})
+    async with world(venue, opened=False, exchange_keys=(key,)) as at:
+        bad, _ = await found(at, tmp_path)
+        ((name, words),) = bad
+        assert name == "funds" and words.startswith("0.00 USDT free") and "Deposit" in words
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_wrong_symbol(world, tmp_path, venue):
+    async with world(venue, opened=False) as at:
+        typo = at.symbol.replace("AAA", "AAB")
+        bad, _ = await found(at, tmp_path, symbols=[typo])
+        ((name, words),) = bad
+        assert name == "symbols" and f"Did you mean '{at.symbol}'" in words
+        assert "live.symbols" in words
+
+
+async def test_no_disk(world, tmp_path):
+    async with world("binance", opened=False) as at:
+        bad, _ = await found(at, tmp_path, disk=1e6)
+        ((name, words),) = bad
+        assert name == "disk" and "Make room" in words
+
+
+async def test_no_bar(world, tmp_path):
+    async def none():
+        raise UserError("AAAUSDT: nothing was traded.")
+
+    async with world("binance", opened=False) as at:
+        bad, _ = await found(at, tmp_path, bar=none)
+        assert bad == [("feed", "AAAUSDT: nothing was traded.")]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_nobody_answers(world, tmp_path, venue):
+    async with world(venue, opened=False) as at:
+        at.exchange.strike("status", times=100, status=502)
+        bad, told = await found(at, tmp_path)
+        ((name, words),) = bad
+        assert name == "venue" and "status page" in words
+        assert [c.name for c in told] == ["venue", "disk"]
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def run(*words):
+    app = typer.Typer()
+    app.command()(command.doctor)
+    return CliRunner().invoke(app, words)
+
+
+def test_the_command_offline(store):
+    told = run("--venue", "kraken", "--simulated", "--json", "-o", "live.disk=0")
+    assert told.exit_code == 0, told.output
+    said = json.loads(told.stdout)
+    assert said["well"] and said["account"] == "kraken"
+    assert {c["state"] for c in said["checks"]} == {"ok"}
+    short = run("--venue", "kraken", "--simulated", "-o", "live.disk=1000000000")
+    assert short.exit_code == 1 and short.stdout.count("BAD") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "name a study"),
+        (("--venue", "krakken"), "Did you mean 'kraken'"),
+        (("--venue", "kraken"), "ALPHABOOK_KRAKEN_KEY and ALPHABOOK_KRAKEN_SECRET are not set"),
+        (("nothing-of-that-name",), "nothing-of-that-name"),
+    ],
+)
+def test_mistakes(monkeypatch, tmp_path, words, says):
+    for name in ("KEY", "SECRET"):
+        monkeypatch.delenv(f"ALPHABOOK_KRAKEN_{name}", raising=False)
+    monkeypatch.setattr(visit.keyring, "ROOT", tmp_path)
+    told = run(*words)
+    assert isinstance(told.exception, UserError) and says in str(told.exception)
+
+
+def test_a_studys_symbols_are_asked_by_the_venues_name():
+    options = {"live.venue": "kraken", "live.symbols": {"BTCUSDT": "BTC/USD"}}
+    options |= {"data.symbols": ["BTCUSDT"]}
+    patient = visit._patient("trend", options, None, False)
+    assert (patient.venue, patient.symbols) == ("kraken", {"BTCUSDT": "BTC/USD"})
+    with pytest.raises(UserError, match=r"live\.symbols"):
+        visit._patient("trend", {**options, "live.symbols": {}}, None, False)
+
+
+def test_reports_are_plain():
+    report = doctor.Report(
+        "kraken", "kraken:main", [doctor.Check("disk", "bad", "full. Make room.")]
+    )
+    assert not report.well and report.text().endswith("kraken:main: 1 to mend")
