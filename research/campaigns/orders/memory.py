@@ -81,6 +81,8 @@ class MemoryVenue:
         So often is a trade left out before it is told.
     tells_cids : bool
         Whether trades carry our ids.
+    untold : set of str
+        Ids of trades that it never tells of.
     reused : int
         Ids that were accepted although they had been used: must stay 0.
     """
@@ -98,6 +100,7 @@ class MemoryVenue:
     trades: list[Fill] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
     hidden: dict[str, int] = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)
     late: list[tuple[int, int, Order]] = field(default_factory=list)
     paid: list[Income] = field(default_factory=list)
     during: Callable[[], Awaitable[Any]] | None = None
@@ -310,7 +313,7 @@ class MemoryGateway:
         for trade in venue.trades:
             if venue.hidden[trade.trade] > 0:
                 venue.hidden[trade.trade] -= 1
-            elif trade.time >= since:
+            elif trade.time >= since and trade.trade not in self.venue.untold:
                 told += [trade, trade]
         return told[::-1]
 

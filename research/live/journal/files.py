@@ -23,6 +23,12 @@ _TABLE = (
     "CREATE TABLE events (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, time INTEGER NOT NULL, "
     "body TEXT NOT NULL, hash BLOB NOT NULL) STRICT"
 )
+_ONCE = (
+    "CREATE UNIQUE INDEX IF NOT EXISTS intents ON events (json_extract(body, '$.cid')) "
+    "WHERE kind = 'intent'"
+)
+"""No order is meant twice under one id, whoever asks for it. It is no part of the layout's version:
+a journal that was made without it is given it when it is next opened."""
 INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?)"
 _SLOT = 128
 _REFUSED = {
@@ -71,6 +77,21 @@ def writing(folder: Path) -> sqlite3.Connection:
     return _connected(database(folder))
 
 
+def keep_intents_single(folder: Path) -> None:
+    """Have the database itself refuse a second intent of one id.
+
+    Raises
+    ------
+    UserError
+        If a journal that has no such rule yet cannot be given it.
+    """
+    try:
+        with closing(writing(folder)) as connection:
+            connection.execute(_ONCE)
+    except sqlite3.Error as error:
+        raise damaged(folder, error) from error
+
+
 def _connected(path: Path) -> sqlite3.Connection:
     # another thread of the runner's may write, one at a time
     found = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
@@ -106,6 +127,7 @@ def _lay_out(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_TABLE)
+        connection.execute(_ONCE)
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.execute(f"PRAGMA user_version={VERSION}")
         connection.execute("COMMIT")

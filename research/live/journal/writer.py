@@ -12,7 +12,14 @@ from typing import IO, Any
 
 from research.live import folders
 from research.live.journal.chain import JournalError, Link, canonical, follow
-from research.live.journal.files import INSERT, Head, database, fresh, writing
+from research.live.journal.files import (
+    INSERT,
+    Head,
+    database,
+    fresh,
+    keep_intents_single,
+    writing,
+)
 from research.live.journal.mend import verify
 from research.store.atomic import writing as disk
 
@@ -68,7 +75,9 @@ class Journal:
         try:
             with disk(database(folder)):
                 fresh(folder)
-                return cls(folder, lock, verify(folder))
+                link = verify(folder)
+                keep_intents_single(folder)
+                return cls(folder, lock, link)
         except BaseException:
             lock.close()
             raise
