@@ -1,7 +1,7 @@
 """Where a study's bars lie in the store, and how they get there.
 
 Files and simulations are named by their content and brought in when first asked for. Only
-`download` reaches the network, for Binance and Polygon.
+`download` reaches the network, for Binance, Kraken and Polygon.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def dataset(study: Study) -> Dataset:
         return Dataset(study.data.venue, study.data.market, MINUTE)
     if study.data.source == "simulated":
         return Dataset("simulated", cards.digest(_simulation(study)), MINUTE)
+    if study.data.source == "kraken":  # it tells 720 bars of each length, so hours reach further
+        return Dataset("kraken", "spot", study.data.interval)
     if study.data.source == "polygon" and not study.data.path:
         return Dataset("polygon", "spot", MINUTE)
     if study.data.source in recorded.SOURCES:
@@ -118,13 +120,15 @@ def acquire(study: Study, *, progress: Progress | None = None) -> Dataset:
 def _is_fetched(study: Study) -> bool:
     """Tell whether a study's bars come over the network."""
     data = study.data
-    return data.source == "binance" or (data.source == "polygon" and not data.path)
+    return data.source in ("binance", "kraken") or (data.source == "polygon" and not data.path)
 
 
 def _read_source(study: Study, place: Dataset, progress: Progress | None) -> Iterator[pl.DataFrame]:
     """Yield raw bars in pieces that fit into memory."""
     if study.data.source == "simulated":
-        yield _market(study).bars
+        from research.sources import simulated
+
+        yield simulated.market(**dict(study.simulated)).bars
         return
     if study.data.source in recorded.SOURCES:
         yield recorded.bars(study, progress=progress)
@@ -136,12 +140,6 @@ def _read_source(study: Study, place: Dataset, progress: Progress | None) -> Ite
         yield from polygon.read(path, symbols=symbols(study), progress=progress)
     else:
         yield files.history(path, symbols=None, interval=place.interval, progress=progress)
-
-
-def _market(study: Study) -> Any:
-    from research.sources import simulated
-
-    return simulated.market(**dict(study.simulated))
 
 
 def load(study: Study, *, progress: Progress | None = None) -> pl.DataFrame:
@@ -271,13 +269,13 @@ def _check_length(study: Study, made: pl.DataFrame, step: timedelta) -> None:
 
 
 def download(study: Study, *, progress: Progress | None = None) -> Any:
-    """Fetch what is missing from Binance or Polygon, or bring another source in.
+    """Fetch what is missing from Binance, Kraken or Polygon, or bring another source in.
 
     Parameters
     ----------
     study : Study
-        With ``data.source = "binance"``, or ``"polygon"`` without a path, its `data.symbols` and
-        `data.start` say what to fetch.
+        With ``data.source = "binance"`` or ``"kraken"``, or ``"polygon"`` without a path, its
+        `data.symbols` and `data.start` say what to fetch.
     progress : callable, optional
         Takes (done, total, label).
 
@@ -296,27 +294,31 @@ def download(study: Study, *, progress: Progress | None = None) -> Any:
         return acquire(study, progress=progress)
     data, place = study.data, dataset(study)
     if not data.symbols or not data.start:
-        like = "X:BTC-USD,X:ETH-USD" if data.source == "polygon" else "BTCUSDT,ETHUSDT"
+        pair = {"polygon": "X:BTC-USD", "kraken": "BTC-USD"}.get(data.source, "BTCUSDT")
         raise UserError(
             f"study {study.name}: say what to download, as in "
-            f"./run download {study.name} --symbols {like} -o data.start=2025-01-01"
+            f"./run download {study.name} --symbols {pair} -o data.start=2025-01-01"
         )
     wish: dict[str, Any] = {
         "start": data.start,
         "end": data.end or datetime.now(UTC),
-        "cache": atomic.data_root() / "cache" / data.source,
         "have": lambda symbol, month: lake.opened(symbol, month, **place.where()),
         "save": lambda symbol, month, raw: _save(place, raw),
         "progress": progress,
     }
+    if data.source == "kraken":
+        from research.sources import kraken
+
+        return kraken.download(data.symbols, interval=place.interval, rest=data.rest, **wish)
+    wish["cache"] = atomic.data_root() / "cache" / data.source
     if data.source == "polygon":
         from research.sources import polygon
 
         return polygon.download(data.symbols, endpoint=data.flat_files, **wish)
     from research.sources import binance
 
-    wish |= {"interval": place.interval, "market": data.market}
-    return binance.download(data.symbols, archive=data.archive, rest=data.rest, **wish)
+    wish |= {"interval": place.interval, "market": data.market, "rest": data.rest}
+    return binance.download(data.symbols, archive=data.archive, **wish)
 
 
 def _save(place: Dataset, raw: pl.DataFrame) -> None:

@@ -42,9 +42,9 @@ Learner = Annotated[str, AfterValidator(_learner)]
 class Data(Section):
     """Where bars come from and which of them are used."""
 
-    source: Literal["simulated", "simulated_flow", "files", "binance", "polygon", "recording"] = (
-        "simulated"
-    )
+    source: Literal[
+        "simulated", "simulated_flow", "files", "binance", "kraken", "polygon", "recording"
+    ] = "simulated"
     """`recording` makes bars of the trades of a recorded order book, with its order flow beside
     them; `simulated_flow` is such a recording of a simulated venue."""
     path: str | None = None
@@ -59,7 +59,7 @@ class Data(Section):
     archive: str = "https://data.binance.vision"
     """For `binance`: where daily and monthly zips are served; a mirror may be named."""
     rest: str | None = None
-    """For `binance`: the REST interface. Absent: the market's own."""
+    """For `binance` and `kraken`: the REST interface. Absent: the market's own."""
     flat_files: str = "https://files.massive.com"
     """For `polygon` without a path: the S3-compatible store of daily flat files."""
     bars: Literal[
@@ -230,6 +230,9 @@ class Backtest(Section):
     hold: Duration | None = None
     """Longest time in a position. Absent: the horizon for `quantile` and `probability`, else no
     limit."""
+    every: Duration | None = None
+    """The rule is asked at multiples of it after midnight UTC alone, as S4 decides by the hour; in
+    between only stop, take and limits work. Absent: at every bar."""
     overlap: Count = 1
     """Positions of one symbol that may be held at once, each entered and left for itself."""
     max_positions: Count | None = None

@@ -1,12 +1,13 @@
-"""Where closed bars come from: Binance, Bybit, or stored ones; all behind one interface.
+"""Where closed bars come from: Binance, Bybit, Kraken, or stored ones; behind one interface.
 
 A feed hands out one `Moment` for each close, in order, once. What the streams do not bring by a
-deadline is asked for by REST; nothing is made up, and a bar that has not closed never gets in.
+deadline is asked for by REST, and all of Kraken's is; nothing is made up, and a bar that has not
+closed never gets in.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +21,7 @@ from research.live.net import Network
 if TYPE_CHECKING:
     import polars as pl
 
-VENUES = ("binance", "bybit", "replay")
+VENUES = ("binance", "bybit", "kraken", "replay")
 __all__ = ["VENUES", "Feed", "Limits", "open"]
 
 
@@ -57,19 +58,20 @@ def open(
     prints: bool = False,
     book_delay: int | None = None,
     limits: Limits | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Feed:
     """Return a feed; connections begin with the first call that needs them.
 
     Parameters
     ----------
     venue : str
-        ``binance`` (USD-M), ``bybit`` (linear) or ``replay``.
+        ``binance`` (USD-M), ``bybit`` (linear), ``kraken`` (spot, by REST alone) or ``replay``.
     network : Network
         How the venue is reached; it stays open when the feed is closed.
     clock : Clock
         Market time.
     symbols : list of str
-        As the venue writes them.
+        As the venue writes them, or as `names` does.
     interval_us : int
         Length of a bar, microseconds.
     note : callable
@@ -77,7 +79,8 @@ def open(
         was acted on), ``gap``, ``reconnect``, ``stale``, ``rejected``, ``backfill``, ``alarm``,
         ``trades_disagree``, ``trades_missing``.
     deadline_us : int
-        After a close, market microseconds, when a bar that has not come is asked for by REST.
+        After a close, market microseconds, when a bar that has not come is asked for by REST;
+        of Kraken every bar.
     stale_us : int
         Silence of a stream, market microseconds, that is an alarm.
     bars : pl.DataFrame or Path, optional
@@ -89,6 +92,8 @@ def open(
         moment then carries those in force. Absent: books are not streamed. Binance alone.
     limits : Limits, optional
         In real seconds.
+    names : mapping of str to str, optional
+        What the venue calls the symbols, where it is something else: bars and notes keep theirs.
 
     Raises
     ------
@@ -100,8 +105,18 @@ def open(
     >>> from research.live.clock import WallClock
     >>> open("binanse", Network(), WallClock(), ["A"], 60_000_000, note=print)
     Traceback (most recent call last):
-    research.errors.UserError: live.feed must be binance, bybit, replay, found 'binanse'. Did...
+    research.errors.UserError: live.feed must be binance, bybit, kraken, replay, found 'binanse'...
     """
+    if names is not None and any(names[symbol] != symbol for symbol in symbols):
+        from research.live.feed.named import Named
+
+        asked: dict[str, Any] = {"deadline_us": deadline_us, "stale_us": stale_us, "bars": bars}
+        asked |= {"prints": prints, "book_delay": book_delay, "limits": limits}
+
+        def made(called: list[str], told: Note) -> Feed:
+            return open(venue, network, clock, called, interval_us, note=told, **asked)
+
+        return Named(made, {symbol: names[symbol] for symbol in symbols}, note)
     if venue not in VENUES:
         known = nearest(venue, list(VENUES))
         raise UserError(f"live.feed must be {', '.join(VENUES)}, found {venue!r}.{known}")
@@ -115,8 +130,22 @@ def open(
         return ReplayFeed(bars, clock, symbols, interval_us)
     from research.live.feed.binance import Binance
     from research.live.feed.bybit import Bybit
+    from research.live.feed.kraken import Kraken
+    from research.live.feed.polled import PolledFeed
     from research.live.feed.venue_feed import VenueFeed
 
+    if venue == "kraken":
+        return PolledFeed(
+            Kraken(symbols, interval_us),
+            network,
+            clock,
+            symbols,
+            interval_us,
+            delay_us=deadline_us,
+            stale_us=stale_us,
+            note=note,
+            limits=limits or Limits(),
+        )
     if venue == "binance":
         source: Binance | Bybit = Binance(
             symbols, interval_us, prints=prints, books=book_delay is not None
@@ -140,7 +169,10 @@ def open(
 def _plain(venue: str, prints: bool, book_delay: int | None) -> None:
     """Refuse what a feed cannot give."""
     if prints:
-        why = {"bybit": "Bybit's trades carry no running number by which one that is missing shows"}
+        why = {
+            "bybit": "Bybit's trades carry no running number by which one that is missing shows",
+            "kraken": "Kraken's bars come by REST, without trades",
+        }
         raise UserError(
             f"live.check_trades: is for Binance, found the feed {venue!r}: "
             f"{why.get(venue, 'stored bars come without trades')}. Leave it out."

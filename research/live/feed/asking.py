@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _TRIES = 6
 _BAD_TRIES = 5
 _SURE = 2
+_SURE_OF_NEWEST = 20
+_AHEAD = 5_000_000
 _LOUD = 5
 
 
@@ -86,17 +88,18 @@ class Asker:
             return 0
         return min(now, self._clock.now())
 
-    async def confirm(self, symbol: str) -> None:
+    async def confirm(self, symbol: str, again: int = 0) -> None:
         """Ask for the bar of `symbol` that is due until the venue has it, or has none.
 
-        All bars up to now come with it. Tries go on until there is an answer: a moment is never
-        passed over because a venue was silent.
+        All bars up to now come with it, and `again` before it: were they changed? Tries go on until
+        there is an answer: a moment is never passed over because a venue was silent.
         """
         pauses, empty, bad = Pauses(self._limits), 0, 0
         while symbol in self._assembly.missing():
             due = self._assembly.due
             try:
-                page = await self._page(symbol, due - self._interval, self._span(due))
+                opened = due - (1 + again) * self._interval
+                page = await self._page(symbol, opened, self._span(due) + again)
             except Refused:
                 self._assembly.cover(symbol, due)  # delisted: it has no bars any more
                 return
@@ -124,7 +127,8 @@ class Asker:
         It may only be slow: it is asked twice, and the close must be past by both clocks. One
         that had nothing the last time either is asked once a bar.
         """
-        needed = 1 if self._gone.get(symbol) == due - self._interval else _SURE
+        sure = _SURE_OF_NEWEST if self._venue.newest else _SURE
+        needed = 1 if self._gone.get(symbol) == due - self._interval else sure
         if empty < needed or await self.measure() < due:
             return False
         self._gone[symbol] = due
@@ -143,6 +147,7 @@ class Asker:
             source = "rest" if bar.open_time + self._interval > fresh else "backfill"
             self._assembly.offer(bar._replace(source=source), now)
         closes = [bar.open_time + self._interval for bar in page.bars]
+        closes = [close for close in closes if close >= due]
         if any(close <= fresh for close in closes):
             body = {"symbol": symbol, "start": min(closes), "end": max(closes), "bars": len(closes)}
             self._tell("backfill", body)
@@ -153,6 +158,7 @@ class Asker:
 
     async def _page(self, symbol: str, opened: int, count: int) -> Page:
         """Return the closed bars that open at `opened` or in the next ``count - 1`` intervals."""
+        asked = self._clock.now()
         told = await self.host.get(self._venue.page(symbol, opened, count))
         try:
             rows = [(self._venue.opened(row), row) for row in self._venue.rows(told)]
@@ -160,15 +166,22 @@ class Asker:
             self._bad(Bad(f"rest {symbol}", str(unfit), str(told)[:300]))
             raise Unanswered(str(unfit)) from unfit
         newest = max((at for at, _ in rows), default=0)
+        if self._venue.newest:  # it is open, whatever any clock says
+            self._believable(symbol, newest)
+            return self._read(symbol, rows, newest)
         past = max(newest, self._assembly.proof)
-        if rows and newest + self._interval > past:
+        if rows and newest + self._interval > past and asked >= newest + self._interval:
             past = max(past, await self._past(newest + self._interval))
         return self._read(symbol, rows, past)
 
+    def _believable(self, symbol: str, newest: int) -> None:
+        """Refuse an answer from the future: it would prove that bars are over that are not."""
+        if newest > self.latest() + self._interval + _AHEAD:
+            self._bad(Bad(f"rest {symbol}", "from the future", str(newest)))
+            raise Unanswered("an answer from the future")
+
     async def _past(self, close: int) -> int:
-        """Return `close` if by both clocks it is past, else 0: the last candle may be open."""
-        if self._clock.now() < close:
-            return 0
+        """Return `close` if it is past by the venue's clock, else 0: a last candle may be open."""
         return close if await self.measure() >= close else 0
 
     def _read(self, symbol: str, rows: list[tuple[int, object]], past: int) -> Page:
@@ -213,7 +226,7 @@ class Asker:
             count = min(self._venue.limit, (end - opened) // step)
             page = await self._patient_page(symbol, opened, count)
             bars += [b for b in page.bars if start < b.open_time + step <= end]
-            opened += count * step
+            opened = end if self._venue.newest else opened + count * step
         return bars
 
     async def _patient_page(self, symbol: str, opened: int, count: int) -> Page:
@@ -224,7 +237,7 @@ class Asker:
             except Refused as refused:
                 raise UserError(
                     f"{name}: the venue does not know {symbol!r} ({refused}). Write the symbol as "
-                    "the venue does, as in BTCUSDT."
+                    f"the venue does, as in {self._venue.like}."
                 ) from refused
             except Unanswered as error:
                 if pauses.failures + 1 >= _TRIES:

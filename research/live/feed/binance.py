@@ -65,6 +65,9 @@ class Binance:
 
     name = "binance"
     beat = ""
+    newest = False
+    rounding = MILLISECOND
+    like = "BTCUSDT"
 
     def __init__(
         self, symbols: list[str], interval: int, *, prints: bool = False, books: bool = False

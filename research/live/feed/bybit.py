@@ -56,6 +56,9 @@ class Bybit:
     beat = '{"op":"ping"}'
     traded = False
     limit = 1000
+    newest = False
+    rounding = MILLISECOND
+    like = "BTCUSDT"
     budget = 6000  # the venue allows 600 requests in 5 s; a tenth of it is plenty
 
     def __init__(self, symbols: list[str], interval: int) -> None:

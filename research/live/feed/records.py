@@ -85,6 +85,10 @@ class Ask(NamedTuple):
     path: str
     params: dict[str, str | int]
     weight: int
+    lane: str = ""
+    """What the venue counts it with, where it counts apart; empty: with all else."""
+    pace: float = 0.0
+    """Seconds between two of one lane."""
 
 
 class Venue(Protocol):
@@ -92,6 +96,8 @@ class Venue(Protocol):
 
     name: str
     base: str
+    like: str
+    """How it writes a symbol."""
     budget: int
     """Weight a minute that one address may use."""
     limit: int
@@ -100,6 +106,11 @@ class Venue(Protocol):
     """What keeps the connection alive beside a ping; empty for nothing."""
     traded: bool
     """Whether trades are streamed beside the candles."""
+    newest: bool
+    """Whether every answer ends with the candle that is open now, and begins `limit` before it at
+    the earliest, whatever was asked for."""
+    rounding: int
+    """How coarsely it tells the time, microseconds."""
 
     def routes(self) -> list[Route]:
         """Return the connections that carry all streams."""

@@ -59,6 +59,7 @@ class Host:
         self._budget = int(venue.budget * _SHARE)
         self._minute, self._since, self._flying = -1, 0.0, 0
         self._slots = asyncio.Semaphore(8)
+        self._lanes: dict[str, tuple[float, int]] = {}
         self._file = atomic.data_root() / "live" / "quiet.json"
         self._key = venue.base + (f":{network.port}" if network.port else "")
         self.used = 0
@@ -109,8 +110,9 @@ class Host:
                 raise _NoneToSpare
             # between the last look and the sending nothing is awaited: no request slips into a
             # silence that another one was just told of
-            while (wait := self._must_wait(ask.weight)) > 0:
+            while (wait := self._must_wait(ask)) > 0:
                 await asyncio.sleep(wait)
+            self._lanes[ask.lane] = time.monotonic(), self._clock.now()
             self.used += ask.weight
             self._flying += ask.weight
             self.requests += 1
@@ -150,7 +152,8 @@ class Host:
         if self._venue.throttled(told):
             self._be_quiet(_retry_after(headers, 1.0))
             raise Unanswered("asked too often")
-        if status != 200 or (type(told) is dict and told.get("retCode", 0) != 0):
+        wrong = type(told) is dict and (told.get("retCode", 0) != 0 or told.get("error"))
+        if status != 200 or wrong:
             raise Unanswered(f"status {status}: {body[:120].decode('utf-8', 'replace')}")
         return told
 
@@ -160,13 +163,21 @@ class Host:
         if told.isdigit():  # others may use the same address: the venue's count rules
             self.used = int(told) + self._flying
 
-    def _must_wait(self, weight: int) -> float:
+    def _must_wait(self, ask: Ask) -> float:
         """Return seconds after which to look again; 0 to go on."""
         if self.quiet:
             return self.quiet
         self._roll()
-        fits = self.used + weight <= self._budget or self.used == self._flying == 0
-        return 0.0 if fits else _LOOK
+        fits = self.used + ask.weight <= self._budget or self.used == self._flying == 0
+        return min(_LOOK, self._until_next(ask)) if fits else _LOOK
+
+    def _until_next(self, ask: Ask) -> float:
+        """Return seconds, of whichever time flies faster, until its lane takes another one."""
+        if not ask.pace or ask.lane not in self._lanes:
+            return 0.0
+        real, market = self._lanes[ask.lane]
+        gone = max(time.monotonic() - real, (self._clock.now() - market) / 1e6)
+        return max(0.0, ask.pace - gone)
 
     def _spares(self, weight: int) -> bool:
         self._roll()

@@ -8,8 +8,6 @@ from research.live.clock import Clock
 from research.live.feed.records import Unfit, Venue
 from research.live.feed.rest import Host, Unanswered
 
-_ROUNDING = 1000  # venues tell milliseconds
-
 
 class Skew(NamedTuple):
     """The venue's clock minus ours, and how wrong that may be: half the time the answer took."""
@@ -54,4 +52,4 @@ async def measure(host: Host, venue: Venue, clock: Clock, *, slack: int = 0) -> 
         now = venue.clock(told)
     except Unfit as unfit:
         raise Unanswered(str(unfit)) from unfit
-    return Skew(now - (before + after) // 2, (after - before) // 2 + _ROUNDING + slack), now
+    return Skew(now - (before + after) // 2, (after - before) // 2 + venue.rounding + slack), now
