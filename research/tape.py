@@ -46,15 +46,19 @@ def rules(study: Study) -> Rules:
         take=chosen.take,
         cooldown=chosen.cooldown,
     )
-    made = rule_room.with_limits(made, overlap=chosen.overlap, max_positions=chosen.max_positions)
     risk, size = study.risk, study.sizing
-    made = rule_room.with_risk(
+    if chosen.every and study.data.bars != "time":
+        raise UserError(f"backtest.every: needs data.bars 'time', found {study.data.bars!r}.")
+    made = rule_room.with_limits(
         made,
-        daily_loss=risk.daily_loss,
-        drawdown=risk.drawdown,
-        on_limit=risk.on_limit,
-        resume=risk.resume,
+        overlap=chosen.overlap,
+        max_positions=chosen.max_positions,
+        every=chosen.every,
+        timeout=risk.position_timeout,
+        errors=risk.close_on_errors,
     )
+    watched = {"daily_loss", "drawdown", "on_limit", "resume"}
+    made = rule_room.with_risk(made, **risk.model_dump(include=watched))
     made = rule_room.with_sizing(
         made,
         size.kind,

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from research.errors import UserError, nearest
 from research.study.kinds import Count, Section
+from research.study.operating import Jobs
 from research.study.running import Live, Retrain, Risk
 from research.study.sections import (
     LEARNERS,
@@ -68,18 +69,19 @@ class Study(Section):
     risk: Risk = Risk()
     retrain: Retrain = Retrain()
     live: Live = Live()
+    jobs: Jobs = Jobs()
 
     @property
     def spot(self) -> bool:
         """Whether the market can only be held long: nothing is borrowed to be sold."""
-        return self.data.market == "spot" or self.data.source == "polygon"
+        return self.data.market == "spot" or self.data.source in ("kraken", "polygon")
 
     @property
     def feed(self) -> str:
         """Where bars come from in paper trading."""
         if self.live.feed != "auto":
             return self.live.feed
-        return "simulated" if self.data.source == "simulated" else "binance"
+        return self.data.source if self.data.source in ("simulated", "kraken") else "binance"
 
     @property
     def fee(self) -> float:

@@ -13,7 +13,8 @@ Limit = Annotated[Fraction, Field(gt=0, lt=1)]
 
 
 class Risk(Section):
-    """Limits that stop new positions, in a backtest as on paper; absent ones are not watched."""
+    """Limits of the account and of each position, the same in a backtest, on paper and live;
+    absent ones are not watched. How many positions and how large: see `backtest` and `sizing`."""
 
     daily_loss: Limit | None = None
     """Share of the equity that the UTC day began with."""
@@ -23,6 +24,12 @@ class Risk(Section):
     """`reduce`: no new position, exits as ever; `halt`: what is held is left at the next open."""
     resume: Literal["manual", "next_day"] = "manual"
     """`manual`: a limit once met holds until ``./run resume``; in a backtest to the end."""
+    position_timeout: Duration | None = None
+    """Longest time in a position, which no signal prolongs as it may `backtest.hold`; left at the
+    first close after it (reason `timeout`)."""
+    close_on_errors: Count | None = None
+    """Closes in a row without a forecast after which a position is left (reason `errors`): feed,
+    features or model have failed, or the model abstains."""
 
 
 class Live(Section):

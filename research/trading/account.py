@@ -48,6 +48,7 @@ LOT = np.dtype(
         ("reference", "f8"),  # the same before spread and slippage
         ("seen", "i8"),  # time of the last bar
         ("since", "i8"),  # when the time in position began that `hold` limits
+        ("errors", "i8"),  # closes in a row without a forecast, while held
         ("rest", "i8"),  # when a new entry is allowed again
         ("order", "i8"),  # reason of the order that waits for the next open; -1: none
         ("target", "i8"),  # side that order wants
@@ -306,6 +307,7 @@ def _begin(lot: Any, fill: Fill) -> None:
     lot.entered = lot.closed = lot.gross = 0.0
     lot.fees = lot.slippage = lot.funding = 0.0
     lot.entry_time = lot.since = fill.time
+    lot.errors = 0
     lot.entry_reason = fill.reason
 
 

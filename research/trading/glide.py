@@ -8,7 +8,7 @@ from research.steps import compiled
 from research.trading.fills import Bar
 from research.trading.journal import Bars
 from research.trading.risk import DAY, exit_inside, floor, watched
-from research.trading.rules.decide import calm, decide
+from research.trading.rules.decide import asked, calm, decide, informed
 from research.trading.rules.words import ACTIVE, HOLD, NO_EDGE, Rules, View
 
 
@@ -27,9 +27,10 @@ def glide(
     """Pass the bars from row `start` on in which nothing happens, and stop before one where it may.
 
     Quiet is a bar of an active account without order, exit, funding, new day, limit met, ruin,
-    renewal or change of mind: it leaves a mark, an equity and a reason. What it asks is asked of
-    the same functions as in any bar, so that the journal is the same to the bit; only the book is
-    not taken up and laid down at each, and no decision is asked for where a forecast is `calm`.
+    renewal, timeout or change of mind: it leaves a mark, an equity and a reason. What it asks is
+    asked of the same functions as in any bar, so that the journal is the same to the bit; only the
+    book is not taken up and laid down at each, and no decision is asked for where a forecast is
+    `calm`.
 
     Returns
     -------
@@ -46,7 +47,12 @@ def glide(
     k, n, shift = start, len(times), t - start
     if side != 0 and rules.hold > 0:
         due = min(due, since + rules.hold)
+    if side != 0 and rules.timeout > 0:
+        due = min(due, lot.entry_time + rules.timeout)
+    counted = side != 0 and rules.errors > 0  # a close without a forecast is not quiet then
     low, high = calm(side, rules)
+    if rules.every > 0:  # then no bar has the usual reason
+        low, high = np.inf, -np.inf
     usual = NO_EDGE if side == 0 else HOLD
     lowest, peak = 0.0, np.inf
     if watched(rules):
@@ -65,8 +71,11 @@ def glide(
             break
         reason = usual
         if (resting and rest > times[k]) or not low < forecasts[k] < high:
+            if counted and not informed(forecasts[k], bins[k], rules):
+                break
             time = times[k]
-            view = View(side, time - since, rest - time, forecasts[k], bins[k], ACTIVE)
+            now, age, left = asked(time, rules), time - since, rest - time
+            view = View(side, age, left, forecasts[k], bins[k], ACTIVE, 0, 0, now)
             reason, target = decide(view, rules)
             if target != side:
                 break
@@ -79,6 +88,8 @@ def glide(
     t = k + shift
     if k > start:
         lot.mark, lot.seen, lot.said = closes[k - 1], times[k - 1], -1
+        if counted:
+            lot.errors = 0
         purse.equity = equities[t - 1]
         if peak < np.inf:
             purse.peak = peak

@@ -10,7 +10,7 @@ one is held; else why there is no entry.
 from typing import Any, NamedTuple
 
 from research.steps import compiled
-from research.trading.rules.decide import decide
+from research.trading.rules.decide import asked, decide, informed
 from research.trading.rules.words import (
     ENTRY,
     FULL,
@@ -52,15 +52,18 @@ class Scale(NamedTuple):
 def choose(lot: Any, close: Close, rules: Rules) -> tuple[int, int, int]:
     """Decide about one position: the side held, the reason, and the side wanted.
 
-    One that waits for its order, or was left inside the bar, is not decided about.
+    One that waits for its order, or was left inside the bar, is not decided about; it is of those
+    decided about that closes without a forecast are counted.
     """
     side = 1 if lot.position > 0.0 else -1 if lot.position < 0.0 else 0
     if lot.said >= 0:
         return side, lot.said, side
     age, rest = close.time - lot.since, lot.rest - close.time
-    view = View(side, age, rest, close.forecast, close.bin, close.state)
+    lot.errors = 0 if informed(close.forecast, close.bin, rules) else lot.errors + 1
+    held, now = close.time - lot.entry_time, asked(close.time, rules)
+    view = View(side, age, rest, close.forecast, close.bin, close.state, held, lot.errors, now)
     reason, target = decide(view, rules)
-    if reason == HOLD and 0 < rules.hold <= age:
+    if reason == HOLD and now and 0 < rules.hold <= age:
         lot.since = close.time
     return side, reason, target
 
@@ -145,7 +148,9 @@ def side_by_side(lots: Any, first: int, close: Close, scale: Scale, rules: Rules
                 left, leaves = reason if left < 0 else left, True
                 place = i if place < 0 and reason == HORIZON else place
     place = place if place >= 0 else empty
-    reason, target = decide(View(0, 0, rest, close.forecast, close.bin, close.state), rules)
+    now = asked(close.time, rules)
+    view = View(0, 0, rest, close.forecast, close.bin, close.state, 0, 0, now)
+    reason, target = decide(view, rules)
     free = place >= 0 and not (leaves and rules.cooldown > 0)
     if target != 0 and free:
         lot = lots[place]

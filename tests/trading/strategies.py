@@ -61,7 +61,7 @@ def any_rule(seed):
         made = with_exits(
             follow(side=side, interval=MINUTE), cooldown=int(rng.choice([0, 2])) * MINUTE
         )
-    return terms(rng, made)
+    return bounded(seed, terms(rng, made))
 
 
 def terms(rng, made):
@@ -88,6 +88,19 @@ def terms(rng, made):
         slippage=float(rng.choice([0.0, 0.0003])),
         latency=int(rng.choice([0, 0, 20_000_000, US, 2 * US + 45_000_000])) * MINUTE / US,
         min_notional=float(rng.choice([0.0, 5.0, 900.0])),
+    )
+
+
+def bounded(seed, made):
+    """Any limits of each position, or none: drawn apart, so that all else is as it was without."""
+    rng = np.random.default_rng([seed, 24])
+    return with_limits(
+        made,
+        overlap=made.overlap,
+        max_positions=made.max_positions or None,
+        every=None if rng.random() < 0.7 else (2, 3, 10)[rng.integers(3)] * MINUTE,
+        timeout=None if rng.random() < 0.5 else int(rng.integers(1, 12)) * MINUTE,
+        errors=None if rng.random() < 0.5 else int(rng.integers(1, 4)),
     )
 
 

@@ -41,6 +41,19 @@ class Twin:
     def position(self, i):
         return sum(p["q"] for place, p in self.held.items() if place[0] == i)
 
+    def mute(self, time):
+        return bool(self.rules.every) and time % self.rules.every != 0
+
+    def overdue(self, place, e, time):
+        """Why what a rule would hold is left: the account's halt, then limits of its own."""
+        r, p = self.rules, self.held[place]
+        p["blind"] = 0 if self.known(e) else p["blind"] + 1
+        if self.state == 2:
+            return "risk_halt"
+        if r.timeout and time - p["entry_time"] >= r.timeout:
+            return "timeout"
+        return "errors" if r.errors and p["blind"] >= r.errors else None
+
     # -- what is wished and how much of it ----------------------------------------------------
 
     def wish(self, e):
@@ -206,6 +219,7 @@ class Twin:
             "funding": 0.0,
             "entry_time": when,
             "clock": when,
+            "blind": 0,
             "why": why,
         }
         self.mark[place] = reference
@@ -324,7 +338,7 @@ class Twin:
         """Why there is no entry, or which side it takes."""
         if self.ruined:
             return "risk_halt"
-        if rest:
+        if rest or self.mute(e["time"]):
             return "resting"
         if not self.known(e):
             return "stale_data"
@@ -341,6 +355,9 @@ class Twin:
         if self.ruined:
             return self.send(place, "risk_halt", 0, 0, time)
         side, wish, known = (1 if p["q"] > 0 else -1), self.wish(e), self.known(e)
+        if self.mute(time):
+            why = self.overdue(place, e, time)
+            return self.send(place, why, 0, 0, time) if why else "hold" if known else "stale_data"
         over = bool(r.hold) and time - p["clock"] >= r.hold
         against = {
             "threshold": side * e["forecast"] < -r.leave,
@@ -361,33 +378,40 @@ class Twin:
             return self.send(place, "no_edge" if known else "stale_data", 0, 0, time)
         if self.kind == "follow" and known and not wish:
             return self.send(place, "no_edge", 0, 0, time)
-        if self.state == 2:
-            return self.send(place, "risk_halt", 0, 0, time)
+        why = self.overdue(place, e, time)
+        if why:
+            return self.send(place, why, 0, 0, time)
         if over and known:
             p["clock"] = time
         return "hold" if known else "stale_data"
 
     def together(self, places, e, time, worth, said):
         """Several places of one symbol: exits first, then one entry; the first reason told."""
-        r, gone, seats = self.rules, [], []
+        r, gone, seats, leaves = self.rules, [], [], False
         told = [said[p] for p in places if p in said and said[p] != "waiting"]
         exits, held = [], False
         for place in places:
             p = self.held.get(place)
+            why = None
             if place in said:
                 exits += [said[place]] if said[place] != "waiting" else []
             elif p is None:
                 seats.append(place)
-            elif self.ruined or self.state == 2 or time - p["clock"] >= r.hold:
-                late = time - p["clock"] >= r.hold and not self.ruined
-                exits.append(self.send(place, "horizon" if late else "risk_halt", 0, 0, time))
+            elif self.ruined:
+                why = "risk_halt"
+            elif time - p["clock"] >= r.hold and not self.mute(time):
+                why = "horizon"
                 gone.append(place)
             else:
-                held = True
+                why = self.overdue(place, e, time)
+                held = held or not why
+            if why:
+                exits.append(self.send(place, why, 0, 0, time))
+                leaves = True
         assert set(told) <= set(exits)
         rest = any(self.rest.get(place, time) > time for place in places)
         side, seat = self.empty(rest, e), next(iter(gone + seats), None)
-        refusal, free = side, seat is not None and not (gone and r.cooldown)
+        refusal, free = side, seat is not None and not (leaves and r.cooldown)
         if isinstance(side, int):
             refusal = None
             if free:

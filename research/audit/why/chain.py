@@ -28,7 +28,7 @@ MEANS = {
     "horizon": "the position's time is over",
     "stop": "the bar met the stop",
     "take": "the bar met the take",
-    "resting": "no new entry so soon after an exit",
+    "resting": "no new entry: so soon after an exit, or between the closes that decide",
     "stale_data": "no forecast, cut-point or volatility is known at this close",
     "waiting": "an order is on its way",
     "risk_halt": "a limit or a command keeps the account from it",
@@ -37,6 +37,8 @@ MEANS = {
     "too_thin": "the book does not hold enough to fill the order",
     "too_small": "the order would be below the smallest that is sent",
     "liquidation": "the margin was used up",
+    "timeout": "the position is as old as any may become",
+    "errors": "nothing was known for too many closes in a row",
 }
 """What a reason says, in words."""
 

@@ -6,6 +6,7 @@ from research.steps import compiled
 from research.trading.rules.words import (
     ACTIVE,
     ENTRY,
+    ERRORS,
     FOLLOW,
     HALTED,
     HOLD,
@@ -19,6 +20,7 @@ from research.trading.rules.words import (
     RUINED,
     STALE_DATA,
     THRESHOLD,
+    TIMEOUT,
     Rules,
     View,
 )
@@ -29,24 +31,46 @@ def decide(view: View, rules: Rules) -> tuple[int, int]:
     """Decide one position at one close: why, and the side wanted from the next open on.
 
     The tests run in order of priority; the first reason that holds is the one. An account that is
-    not active opens nothing: an entry is refused, a position that would be turned is closed.
+    not active opens nothing: an entry is refused, a position that would be turned is closed. What
+    the rule would hold on to is left all the same where a limit of its own says so.
     """
     if view.state == RUINED:
         return RISK_HALT, 0
     wish = signal(view.forecast, view.bin, rules)
-    known = view.bin > 0 if rules.kind == QUANTILE else not math.isnan(view.forecast)
+    known = informed(view.forecast, view.bin, rules)
     if view.side != 0:
         reason, target = _stay_or_leave(view, wish, known, rules)
-        if target == view.side:
-            return (reason, target) if view.state < HALTED else (RISK_HALT, 0)
+        if target == view.side:  # where its rule would hold on
+            limit = RISK_HALT if view.state >= HALTED else _limit(view, rules)
+            return (reason, target) if limit < 0 else (limit, 0)
         return reason, target if view.state == ACTIVE else 0
-    if view.rest > 0:
+    if view.rest > 0 or not view.asked:
         return RESTING, 0
     if not known:
         return STALE_DATA, 0
     if wish != 0:
         return (ENTRY, wish) if view.state == ACTIVE else (RISK_HALT, 0)
     return NO_EDGE, 0
+
+
+@compiled
+def asked(time: int, rules: Rules) -> bool:
+    """Whether the rule is asked at the close at `time`."""
+    return rules.every == 0 or time % rules.every == 0
+
+
+@compiled
+def informed(forecast: float, bin: int, rules: Rules) -> bool:
+    """Whether a close knows what the rule goes by."""
+    return bin > 0 if rules.kind == QUANTILE else not math.isnan(forecast)
+
+
+@compiled
+def _limit(view: View, rules: Rules) -> int:
+    """Return why a position must be left that its rule would hold; -1: it need not."""
+    if 0 < rules.timeout <= view.held:
+        return TIMEOUT
+    return ERRORS if 0 < rules.errors <= view.errors else -1
 
 
 @compiled
@@ -88,6 +112,8 @@ def signal(forecast: float, bin: int, rules: Rules) -> int:
 @compiled
 def _stay_or_leave(view: View, wish: int, known: bool, rules: Rules) -> tuple[int, int]:
     over = 0 < rules.hold <= view.age
+    if not view.asked:
+        return HOLD if known else STALE_DATA, view.side
     if rules.overlap > 1:  # each position for itself: out when its time is over
         if over:
             return HORIZON, 0

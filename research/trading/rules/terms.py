@@ -17,6 +17,8 @@ from research.trading.rules.words import (
     Rules,
 )
 
+_DAY, _MICRO = timedelta(days=1), timedelta(microseconds=1)
+
 
 def with_exits(
     rules: Rules,
@@ -137,8 +139,16 @@ def with_costs(
     )
 
 
-def with_limits(rules: Rules, *, overlap: int = 1, max_positions: int | None = None) -> Rules:
-    """Return `rules` with limits to how many positions there may be at once.
+def with_limits(
+    rules: Rules,
+    *,
+    overlap: int = 1,
+    max_positions: int | None = None,
+    every: timedelta | None = None,
+    timeout: timedelta | None = None,
+    errors: int | None = None,
+) -> Rules:
+    """Return `rules` with limits to how many positions there may be, opened when and for how long.
 
     Parameters
     ----------
@@ -152,6 +162,20 @@ def with_limits(rules: Rules, *, overlap: int = 1, max_positions: int | None = N
     max_positions : int, optional
         Positions of all symbols that may be held at once; entries that wait for their fill count.
         An entry refused for it has the reason `full`.
+    every : timedelta, optional
+        The rule is asked only at closes that are whole multiples of it after midnight UTC: what
+        divides a day, and is a multiple of the bar. In between nothing is opened (reason
+        `resting`) and what is held is held on; stop, take and limits work at every bar. `hold` is
+        judged where the rule is asked.
+    timeout : timedelta, optional
+        Longest time in position whatever the rule says, counted from the entry: unlike `hold` (see
+        `with_exits`) no signal renews it. At the first close at or after it the position is left
+        (reason `timeout`), unless the rule itself leaves or turns it there. Another can be opened
+        at a later close, as a round trip of its own.
+    errors : int, optional
+        At the close that is this many in a row without a forecast a position is left (reason
+        `errors`), unless its rule leaves it: what feed, features and model do not tell about, and
+        so cannot decide about, is not held. Bars that never came are not counted.
 
     Returns
     -------
@@ -160,7 +184,8 @@ def with_limits(rules: Rules, *, overlap: int = 1, max_positions: int | None = N
     Raises
     ------
     UserError
-        If a number is below 1, or `overlap` is above 1 for a rule without a time to hold.
+        If a number is below 1, `overlap` is above 1 for a rule without a time to hold, or `every`
+        is no multiple of the bar that divides a day.
 
     Examples
     --------
@@ -169,7 +194,8 @@ def with_limits(rules: Rules, *, overlap: int = 1, max_positions: int | None = N
     >>> with_limits(with_exits(rules, hold=timedelta(minutes=10)), overlap=10).overlap
     10
     """
-    for name, count in (("overlap", overlap), ("max_positions", max_positions)):
+    counts = {"overlap": overlap, "max_positions": max_positions, "errors": errors}
+    for name, count in counts.items():
         if count is not None and count < 1:
             raise UserError(f"{name}: must be 1 or more, found {count}.")
     if overlap > 1 and not (rules.kind in (QUANTILE, PROBABILITY) and rules.hold):
@@ -177,7 +203,18 @@ def with_limits(rules: Rules, *, overlap: int = 1, max_positions: int | None = N
             f"overlap {overlap}: positions side by side need a rule that holds for a stated time, "
             "'quantile' or 'probability' with a hold; with any other rule overlap must be 1."
         )
-    return rules._replace(overlap=int(overlap), max_positions=int(max_positions or 0))
+    if every is not None and (_DAY % every or (every // _MICRO) % rules.interval):
+        raise UserError(
+            f"every: must be a multiple of the bar ({rules.interval * _MICRO}) that divides a day, "
+            f"found {every}."
+        )
+    return rules._replace(
+        overlap=int(overlap),
+        max_positions=int(max_positions or 0),
+        every=0 if every is None else every // _MICRO,
+        timeout=0 if timeout is None else microseconds("timeout", timeout, least=1),
+        errors=int(errors or 0),
+    )
 
 
 def with_risk(

@@ -26,6 +26,8 @@ REASONS = (
     "too_small",
     "liquidation",
     "too_thin",
+    "timeout",
+    "errors",
 )
 """What a bar's decision can be, at the position of its code."""
 
@@ -46,6 +48,8 @@ REASONS = (
     TOO_SMALL,
     LIQUIDATION,
     TOO_THIN,
+    TIMEOUT,
+    ERRORS,
 ) = range(len(REASONS))
 
 ACTIVE, REDUCING, HALTED, RUINED = range(4)
@@ -103,6 +107,12 @@ class Rules(NamedTuple):
     """Positions of one symbol that may be held at once."""
     max_positions: int = 0
     """Positions of all symbols that may be held at once; 0: no limit."""
+    every: int = 0
+    """The rule is asked at closes that are multiples of it alone, in microseconds; 0: at all."""
+    timeout: int = 0
+    """Time from the entry after which a position is left, whatever its rule says; 0: none."""
+    errors: int = 0
+    """Closes in a row without a forecast after which a position is left; 0: none."""
     sizing: int = EQUAL
     """`EQUAL`, `FRACTION`, `VOLATILITY` or `KELLY`."""
     size: float = 1.0
@@ -144,3 +154,9 @@ class View(NamedTuple):
     state: int
     """Of the account: `ACTIVE`, `REDUCING`, `HALTED`, or `RUINED` from the moment on at which
     equity was no longer above zero, for good."""
+    held: int = 0
+    """Time since the entry, in microseconds, that nothing renews."""
+    errors: int = 0
+    """Closes in a row, this one included, at which the position held had no forecast."""
+    asked: bool = True
+    """Whether it is one of the closes at which the rule is asked, see `Rules.every`."""
