@@ -1,5 +1,8 @@
 """What a run says while it works: JSON lines in its folder, plain lines in the terminal.
 
+In the folder's ``logs/`` the plain lines stand once more (``trading.log``), and trades and orders
+as JSON lines, one file for each UTC day of the market (``2026-11-21.log``).
+
 Everything that is said about a run passes `redacted`, the one place where secrets are taken out.
 """
 
@@ -14,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Collection, Iterable, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from logging import LogRecord
 from logging.handlers import RotatingFileHandler
@@ -23,6 +27,26 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 FILE = "log.jsonl"
+LOGS, TRADING = "logs", "trading.log"
+DAILY = (
+    "trade",
+    "booked",
+    "settled",
+    "received",
+    "intent",
+    "send",
+    "ack",
+    "refused",
+    "unknown",
+    "absent",
+    "fill",
+    "cancel",
+    "done",
+    "income",
+    "reconciled",
+    "adjustment",
+)
+"""Events that go into the file of their day as well: trades, and all that became of orders."""
 MASK = "[redacted]"
 FILES, FILE_BYTES = 10, 10_000_000
 """How many files a log has at most, and how large one grows."""
@@ -171,6 +195,11 @@ class Log:
 
         self._debug, self._secrets, self._stream = debug, secrets, stream
         self._file, self.lost = Lines(folder / FILE), 0
+        with suppress(OSError):  # a disk that refuses is counted where lines are written
+            (folder / LOGS).mkdir(exist_ok=True)
+        self._trading = Lines(folder / LOGS / TRADING)
+        self._days, self._day = folder / LOGS, ("", self._trading)
+        self._turn = threading.Lock()
         self._logger = structlog.wrap_logger(
             self._file,
             processors=[
@@ -178,6 +207,7 @@ class Log:
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 self._show,
+                self._sort,
                 structlog.processors.JSONRenderer(sort_keys=False),
             ],
             wrapper_class=structlog.BoundLogger,
@@ -241,6 +271,8 @@ class Log:
             sys.excepthook = self._hooks[0]
         if threading.excepthook == self._thread_hook:
             threading.excepthook = self._hooks[1]
+        self._close_day()
+        self._trading.close()
         self._file.close()
 
     # -- on the way to the file --------------------------------------------------------------------
@@ -252,6 +284,32 @@ class Log:
         if said["level"] != "debug" or self._debug:
             self._tell(line(said))
         return {**{name: said[name] for name in _OWN}, **said}
+
+    def _sort(self, _: Any, method: str, said: MutableMapping[str, Any]) -> Any:
+        """Write what is shown once more, and what was traded into the file of its day."""
+        try:
+            if said["level"] != "debug":
+                self._trading.msg(f"{str(said['timestamp'])[:10]} {line(said)}")
+            if said["event"] in DAILY:
+                with self._turn:
+                    self._of_day(said).msg(json.dumps(said))
+        except OSError:
+            self.lost += 1
+        return said
+
+    def _of_day(self, said: MutableMapping[str, Any]) -> Lines:
+        """Return the file of the UTC day of an event, by the time of its market."""
+        when = said.get("exit_time", said.get("time"))
+        day = f"{datetime.fromtimestamp(when // 1_000_000, UTC):%Y-%m-%d}" if when else ""
+        day = day or str(said["timestamp"])[:10]
+        if day != self._day[0]:
+            self._close_day()
+            self._day = (day, Lines(self._days / f"{day}.log"))
+        return self._day[1]
+
+    def _close_day(self) -> None:
+        if self._day[0]:
+            self._day[1].close()
 
     def _tell(self, text: str) -> None:
         try:

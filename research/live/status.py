@@ -10,7 +10,7 @@ from typing import Any
 
 from research.charges.delay import SHARE
 from research.errors import UserError
-from research.live import alerts, folders, journal
+from research.live import alerts, folders, journal, problems
 from research.live.alerts import WORDS
 from research.live.log import plain
 from research.live.story import Story
@@ -62,6 +62,14 @@ class Status:
     checks: dict[str, int]
     """Of this sitting: bars ``compared`` with their trades, those that ``disagree``, and trade ids
     ``missing`` on the streams; empty: they are not compared."""
+    uptime: float | None
+    """Share of the closes since the start that were acted on; None: there was none yet."""
+    jobs: list[dict[str, Any]]
+    """What is done beside the bars: when it is due, what came of it last, how often it failed."""
+    disk: float
+    """Free space, GB."""
+    errors: dict[str, int]
+    """How many alerts there were, by kind."""
     alarms: list[dict[str, Any]]
     beat: float | None
     """Age of the heartbeat, real seconds."""
@@ -100,6 +108,8 @@ class Status:
             *_delay(self.latency),
             *(("feed", _stream(stream)) for stream in self.feed),
             *_checked(self.checks),
+            *_up(self.uptime, self.errors),
+            *(("job", job_line(job)) for job in self.jobs),
             *(("alarm", f"{moment(a['time'])} {a['text']}") for a in self.alarms[-5:]),
             *(("problem", problem) for problem in self.problems),
         ]
@@ -132,18 +142,23 @@ def told(folder: Path, story: Story, *, damage: str = "") -> Status:
     """
     beat, pid = folders.heartbeat(folder) or {}, process(folder)
     condition, why = _condition(folder, story, beat, pid, damage)
-    state = _state(folder, story)
-    problems = [damage] if damage else []
+    state, jobs, free = _state(folder, story), problems.jobs(folder), problems.free(folder)
+    wrong = [damage] if damage else []
     if condition in ("stale", "down", "failed"):
-        problems.append(_bad(condition, why, beat))
+        wrong.append(_bad(condition, why, beat))
     if state == "halted":
-        problems.append(f"trading is halted: {story.why or 'file KILL'}")
+        wrong.append(f"trading is halted: {story.why or 'file KILL'}")
+    if condition == "running":
+        wrong += problems.late(folder, story, beat) + problems.overdue(jobs, beat)
+    wrong += problems.failed(jobs)
+    if free < (least := float(problems.setting(story, "live", "disk", 1.0))):
+        wrong.append(f"the disk has {free:.2f} GB left, {least:g} GB are needed")
     now, shown = beat.get("now"), {**(story.contest or {})}
     return Status(
         run=folder.name,
         condition=condition,
-        well=not problems,
-        problems=problems,
+        well=not wrong,
+        problems=wrong,
         since=None if pid is not None else _seen(folder),
         why=why,
         state=state,
@@ -161,6 +176,10 @@ def told(folder: Path, story: Story, *, damage: str = "") -> Status:
         feed=list(beat.get("feed") or []),
         latency=_latency(story),
         checks=dict(beat.get("checks") or {}),
+        uptime=problems.uptime(story),
+        jobs=jobs.get("jobs", []),
+        disk=free,
+        errors=alerts.counted(folder),
         alarms=[alarm._asdict() for alarm in [*story.alarms, *alerts.beside(folder)]],
         beat=beat.get("age"),
         pid=pid,
@@ -229,6 +248,19 @@ def _bad(condition: str, why: str, beat: dict[str, Any]) -> str:
     if condition == "stale":
         return f"no heartbeat for {beat.get('age', 0.0):.0f} s"
     return f"not running: {why}"
+
+
+def _up(uptime: float | None, errors: dict[str, int]) -> list[tuple[str, str]]:
+    rows = [] if uptime is None else [("uptime", f"{uptime:.2%} of closes were acted on")]
+    said = ", ".join(f"{count} {kind}" for kind, count in sorted(errors.items()))
+    return [*rows, *([("alerts", said)] if said else [])]
+
+
+def job_line(job: dict[str, Any]) -> str:
+    """Return what a job is and what came of it, as a person reads it."""
+    came = f"{job['outcome']}: {job['said']}" if "outcome" in job else "not yet done"
+    counts = f"done {job['done']}, failed {job['failed']}"
+    return f"{job['name']} {job['every']}, next {moment(job['due'])}, {counts}; {came}"
 
 
 def _sentence(found: Status) -> str:

@@ -26,6 +26,12 @@ from research.plots.gate import gate
 from research.plots.live import live_evidence, live_latency, live_reasons, live_run
 from research.plots.market import candles, coverage, price, trades_on_price
 from research.plots.memory import memory, memory_weights
+from research.plots.operations import (
+    operation_costs,
+    operation_hops,
+    operation_slippage,
+    operation_uptime,
+)
 from research.plots.order_book import book_coverage, depth_chart
 from research.plots.order_flow import impact, lags, next_move
 from research.plots.performance import (
@@ -78,6 +84,10 @@ __all__ = [
     "memory",
     "memory_weights",
     "next_move",
+    "operation_costs",
+    "operation_hops",
+    "operation_slippage",
+    "operation_uptime",
     "optimism",
     "path_sharpes",
     "pbo",

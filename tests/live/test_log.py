@@ -127,13 +127,45 @@ def test_without_an_end_no_time_is_left(said, terminal):
 def test_a_disk_that_refuses_does_not_stop_the_run(tmp_path, terminal):
     said = log.opened(tmp_path / "not there", stream=terminal)
     said("note", why="x")
-    assert said.lost == 1 and "why=x" in terminal.getvalue()
+    assert said.lost == 2 and "why=x" in terminal.getvalue()  # of log.jsonl and of trading.log
     said.close()
 
 
 def test_what_is_not_finite_is_valid_json(said, tmp_path):
     said("note", value=float("nan"), more=[float("inf")])
     assert (written(tmp_path)[0]["value"], written(tmp_path)[0]["more"]) == (None, [None])
+
+
+# -- logs/ ------------------------------------------------------------------------------------
+
+
+def test_trading_log_has_what_the_terminal_has_with_its_day(said, tmp_path, terminal):
+    said("control", state="halted", why="x\n2026-11-21 12:00:00 forged \x1b[31m")
+    said("decision", level="debug", reason="hold")
+    (line,) = (tmp_path / log.LOGS / log.TRADING).read_text().splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d control state=halted .*", line)
+    assert line.isprintable() and line[11:] == terminal.getvalue().rstrip("\n")
+
+
+def test_trades_and_orders_stand_in_the_file_of_their_utc_day(said, tmp_path):
+    day = 86_400_000_000
+    said("trade", symbol="A", entry_time=START, exit_time=START + day - 1)
+    said("fill", level="debug", symbol="A", time=START + day)
+    said("trade", symbol="B", entry_time=START, exit_time=START + MINUTE)
+    said("hour", time=START)
+    kept = {
+        path.name: [json.loads(text)["event"] for text in path.read_text().splitlines()]
+        for path in (tmp_path / log.LOGS).glob("2*.log")
+    }
+    assert kept == {"2024-01-13.log": ["trade", "trade"], "2024-01-14.log": ["fill"]}
+
+
+def test_no_secret_is_in_any_log(tmp_path, terminal):
+    said = log.opened(tmp_path, secrets=[CANARY], stream=terminal)
+    said("fill", time=START, why=f"see {CANARY}")
+    said.close()
+    found = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(found) == 3 and CANARY not in "".join(found)
 
 
 # -- secrets ----------------------------------------------------------------------------------
