@@ -1,7 +1,8 @@
 """Everything that must hold before a change lands: lint, types, tests, notebooks.
 
 Called by ``./run check``; further arguments go to pytest. Every step runs even where an earlier one
-failed, and the closing line names what failed and every skip with its reason.
+failed, and the closing line names what failed and every skip with its reason. Tests marked ``long``
+are left out, or it would take longer than anybody waits; ``./run check --long`` runs them, too.
 """
 
 import json
@@ -25,6 +26,8 @@ def workers() -> list[str]:
 def steps(results: Path, extra: list[str]) -> dict[str, list[str]]:
     """Return each step's command; pytest's leave their counts as XML under `results`."""
     pytest = ["pytest", "-q", "--durations=10", "-o", "junit_family=xunit1"]
+    which = [] if "--long" in extra else ["-m", "not long"]
+    extra = [*which, *(word for word in extra if word != "--long")]
     todo = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],

@@ -18,6 +18,9 @@ they come to what one does that nobody disturbed?
 invented, and the book equal to the truth afterwards?
 ``frames``: damaged messages of every venue. Is each one read alike by both readers, or counted?
 ``recorder``: a recorder killed again and again. Is each message on disk, or declared?
+``order_timeouts``: orders whose answers never come. Is each one at the venue once, and one position?
+``order_kills``: a sender killed in every state of its orders. At most one order per intent?
+``order_steps``: random lives of orders, faults among them. Is any law of the engine ever broken?
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from research.campaigns import books, frames, recorder
+from research.campaigns import books, frames, orders, recorder
 from research.campaigns.grid import phase
 from research.campaigns.killed import SMALL, interruption
 from research.campaigns.noise import nothing
@@ -63,6 +66,9 @@ CAMPAIGNS: dict[str, Callable[..., dict[str, Any]]] = {
     "books": lambda count, workers: books.run(count, workers=workers),
     "frames": lambda count, workers: frames.run(count, 1, workers),
     "recorder": recorder.run,
+    "order_timeouts": orders.order_timeouts,
+    "order_kills": orders.order_kills,
+    "order_steps": orders.order_steps,
 }
 SEEDS = {
     "truth": 20,
@@ -77,6 +83,9 @@ SEEDS = {
     "books": 1_000_000,
     "frames": 1_000_000,
     "recorder": 500,
+    "order_timeouts": 10_000,
+    "order_kills": 1_000,
+    "order_steps": 100_000,
 }
 """How many markets of each kind, kills, days, triggers, contests, updates or frames; the usual."""
 _OF_STUDIES = ("nothing", "phase")

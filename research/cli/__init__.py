@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from research.cli import audit, live, record
+from research.cli import audit, live, operations, record, venues
 from research.errors import UserError
 from research.flags import (
     FLAGS,
@@ -112,7 +112,8 @@ def demo(seed: Seed = None, as_json: Json = False, debug: Debug = False) -> None
     _run("report", "demo", read_options(seed=seed), set(), as_json)
 
 
-for _command in (*live.COMMANDS, *record.COMMANDS, *audit.COMMANDS):
+_ROOMS = (live, venues, operations, record, audit)
+for _command in (command for room in _ROOMS for command in room.COMMANDS):
     app.command()(_command)
 app.add_typer(audit.audit, name="audit")
 
@@ -270,7 +271,7 @@ def campaign(
         typer.Option(
             help="How many: simulated markets of each kind; kills for interruption, crash and "
             "recorder, days for soak, triggers for switch, contests for shadow, messages for books "
-            "and frames. Absent: as many as a claim needs.",
+            "and frames, orders, kills and steps of those. Absent: as many as a claim needs.",
             min=1,
         ),
     ] = None,
@@ -289,7 +290,8 @@ def campaign(
     """Long measurements that are not part of check; each ends in numbers to quote.
 
     Of research: truth, nothing, phase, interruption. Of paper trading: same, crash, soak, switch,
-    shadow. Of order books: books, frames, recorder.
+    shadow. Of order books: books, frames, recorder. Of orders: order_timeouts, order_kills,
+    order_steps.
     """
     from research import campaigns
 

@@ -1,4 +1,4 @@
-"""The commands of paper trading: they start a runner, talk to one, and prove what it did."""
+"""The commands of live trading: they start a runner, talk to one, and prove what it did."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def live(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Trade a study on paper: its champion model on live bars, around the clock.
+    """Trade a study: its champion model on live bars, around the clock; on paper, unless armed.
 
     Bars, features, model, decision and fills are those of the notebooks; ./run parity proves it.
     Without a name it is the demo. A study of the simulated market runs at once and offline:
@@ -66,6 +66,7 @@ def live(
     the run's journal: kill the process at any moment and go on with --continue. A champion is
     trained first where there is none.
     ./run status, ./run kill and ./run page talk to it; ctrl-C ends it with a summary.
+    Real orders need four arms, see ./run arm --help; --mode paper is stronger than all of them.
     """
     from research.cli import _set_up_log
     from research.live import session
@@ -99,14 +100,59 @@ def parity(run: Run = None, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def arm(
+    name: Name = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="VENUE:NAME", help="The account, as in kraken:main.")
+    ] = None,
+    hours: Annotated[float, typer.Option(help="Until the signature expires.")] = 24.0,
+    symbols: Symbols = None,  # type: ignore[valid-type]
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Sign, for some hours, that a study may send real orders to an account: the last of four arms.
+
+    1. The extra 'live' is installed. 2. The study (its file, or -o) says live.mode = "live" and
+    names live.account. 3. The environment holds the day and the account:
+    ALPHABOOK_LIVE="2026-11-21 kraken:main". 4. This signature, by the account's API secret over the
+    study, its settings and the account: a changed setting needs a new one. ./run live looks at all
+    four when it starts or goes on; where one is missing it starts nothing.
+    """
+    from research import study
+    from research.live import arms
+
+    if name is None or account is None:
+        raise UserError(
+            "arm: name the study and its account: ./run arm STUDY --account kraken:main"
+        )
+    chosen = study.read(name, read_options(settings=settings, symbols=symbols))
+    path = arms.arm(chosen, account, hours)
+    said = {"study": chosen.name, "account": account, "hours": hours, "file": str(path)}
+    line = f"armed: study {chosen.name} for account {account}, {hours:g} h ({path})"
+    typer.echo(json.dumps(said) if as_json else line)
+
+
 def kill(run: Run = None, why: Why = TOLD, as_json: Json = False) -> None:
-    """Halt a paper run: no new position; what is held is left at the next open. It stays halted."""
+    """Halt a run: no new position, and it stays halted. What is held is left: on paper at the next
+    open, with real orders at once, once all that is open has been cancelled."""
     _tell("kill", run, as_json, why=why)
 
 
-def resume(run: Run = None, why: Why = TOLD, as_json: Json = False) -> None:
-    """Let a halted paper run trade again."""
-    _tell("resume", run, as_json, why=why)
+def resume(
+    run: Run = None,
+    why: Why = TOLD,
+    accept_venue: Annotated[
+        bool,
+        typer.Option(
+            "--accept-venue",
+            help="Real orders: hold for true what the venue says is held, and no fill explains.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let a halted run trade again."""
+    more = {"accept_venue": True} if accept_venue else {}
+    _tell("resume", run, as_json, why=why, **more)
 
 
 def rollback(run: Run = None, as_json: Json = False) -> None:
@@ -170,4 +216,4 @@ def repair(run: Run = None, as_json: Json = False) -> None:
     typer.echo(json.dumps(said) if as_json else found.text())
 
 
-COMMANDS = (live, parity, status, page, kill, resume, rollback, stop, repair)
+COMMANDS = (live, arm, parity, status, page, kill, resume, rollback, stop, repair)

@@ -28,7 +28,8 @@ Models = dict[str, models.Model]
 def reach(study: Study) -> timedelta:
     """Return how far before a UTC day bars must be known: for its features, and for costs."""
     chosen, interval = pipeline.feature_set(study), study.data.interval
-    return max(feature_room.lookback(chosen, interval=interval), _DAY)
+    # impact asks how far the first bar of the day before moved, from the close before it
+    return max(feature_room.lookback(chosen, interval=interval), _DAY + study.data.interval)
 
 
 class Forecaster:

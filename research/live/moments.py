@@ -1,8 +1,8 @@
-"""What a feed hands to the runner: closed bars, all symbols of one close together."""
+"""What a feed hands to the runner: closed bars, all symbols of one close together; its record."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Bar(NamedTuple):
@@ -65,3 +65,34 @@ class Scored(NamedTuple):
     """What the model in the shadow says."""
     levels: Levels | None = None
     """The book that fills in this bar walk; None: none was shown, or none is asked for."""
+
+
+def untold(row: Scored) -> Scored:
+    """Return a row that came too late: it is booked, but nothing is decided on it."""
+    return row._replace(told=float("nan"), bin=0)
+
+
+def recorded(
+    moment: Moment, rows: list[Scored], step: Any, *, late: bool, state: int, took: dict[str, int]
+) -> dict[str, Any]:
+    """Return the record of a moment: what was seen, what was decided, what it came to."""
+    said = [
+        {
+            **row.bar._asdict(),
+            **{n: value for n, value in row._asdict().items() if n not in ("bar", "levels")},
+            **({} if row.levels is None else {"levels": row.levels._asdict()}),
+            "reason": reason,
+            "position": position,
+        }
+        for row, reason, position in zip(rows, step.reasons, step.positions)
+    ]
+    return {
+        "time": moment.time,
+        "late": late,
+        "control": state,
+        "equity": step.equity,
+        "rows": said,
+        "trades": step.trades,
+        "flows": step.flow,
+        "latency": took,
+    }

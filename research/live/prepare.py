@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,17 @@ class Prepared:
 
 
 async def fresh(
-    study: Study, folder: Path, history: History, start: int, facts: dict[str, Any]
+    study: Study,
+    folder: Path,
+    history: History,
+    start: int,
+    facts: dict[str, Any],
+    live: Callable[[list[str]], Desk] | None = None,
 ) -> Prepared:
     """Gather history, train or find the first champion, and write the run's first events.
 
-    `history` is asked for the bars between two moments, where the store does not have them.
+    `history` is asked for the bars between two moments, where the store does not have them. `live`
+    makes the desk of real orders for the symbols found; absent: paper's.
 
     Raises
     ------
@@ -96,7 +103,8 @@ async def fresh(
         "time": start,
         **facts,
     }
-    desk = _desk(study, symbols, start, dry_run=facts["dry_run"])
+    paper = partial(_desk, study, start=start, dry_run=facts["dry_run"])
+    desk = (live or paper)(symbols)
     begun["desk"] = desk.constants()
     swap: dict[str, Any] = {"model": name, "was": None, "at": start, "why": "first", "time": start}
     written.append(("start", begun), ("swap", {**swap, "evidence": {}}))
@@ -165,7 +173,7 @@ def _agree(kept: models.Registry, known: state.State) -> None:
         kept.challenge(known.challenger)
 
 
-def _desk(study: Study, symbols: list[str], start: int, *, dry_run: bool) -> Desk:
+def _desk(study: Study, symbols: list[str], *, start: int, dry_run: bool) -> Desk:
     venue = parts.venue(study, symbols, start)
     return Desk(tape.rules(study), venue, symbols, study.backtest.capital, dry_run=dry_run)
 
@@ -242,9 +250,14 @@ def begun(folder: Path) -> bool:
     return database(folder).exists() and bool(journal.read(folder, last=1))
 
 
+def first(folder: Path) -> dict[str, Any]:
+    """Return what a run's first event says."""
+    return journal.read(folder, kinds=("start",))[0].body
+
+
 def dry(folder: Path) -> bool:
     """Tell whether a run was begun as a dry one."""
-    return bool(journal.read(folder, kinds=("start",))[0].body["dry_run"])
+    return bool(first(folder)["dry_run"])
 
 
 def last_decided(folder: Path) -> int:

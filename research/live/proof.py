@@ -24,6 +24,7 @@ from research import charges, models, pipeline, schema, signals, tape
 from research import features as feature_room
 from research.errors import UserError
 from research.live import journal, parts, replay, state
+from research.live.desk import VENUE
 from research.live.forecaster import reach
 from research.live.moments import Bar, Levels
 from research.live.rows import at, table
@@ -247,14 +248,15 @@ def _trades_that_differ(
 
 
 def _controls(events: list[journal.Event]) -> replay.Controls:
-    """What persons and guards asked for, and the moment before which they did."""
+    """What persons, guards and a venue did, and the moment before which they did it."""
     found: replay.Controls = []
-    waiting: list[dict[str, Any]] = []
+    waiting: list[tuple[str, dict[str, Any]]] = []
     for event in events:
-        if event.kind == "control" and event.body["by"] != "risk":
-            waiting.append(event.body)
+        asked = event.kind == "control" and event.body["by"] != "risk"
+        if asked or event.kind in VENUE:
+            waiting.append((event.kind, event.body))
         elif event.kind == "moment":
-            found += [(event.body["time"], body) for body in waiting]
+            found += [(event.body["time"], *said) for said in waiting]
             waiting = []
     return found
 

@@ -14,13 +14,13 @@ from research.errors import UserError
 from research.live import desk, journal
 from research.live.moments import Levels
 from research.trading import loop
-from research.trading.account import new_book
 from research.trading.journal import Bars, Journal, new_journal, part
 from research.trading.rules import REASONS
 
 LAID = ("forecast", "told", "bin", "sigma", "half_spread", "impact", "model")
 """What stands beside the bars."""
-Controls = list[tuple[int, dict[str, Any]]]
+Controls = list[tuple[int, str, dict[str, Any]]]
+"""What came between bars: the moment before which it did, and an event's kind and body."""
 BARS, FORECASTS = "history.parquet", "history_forecasts.parquet"
 
 
@@ -87,8 +87,9 @@ def trade(
         `schema.BARS`.
     laid : pl.DataFrame
         Beside them ``told, bin, sigma, half_spread, impact`` and ``forecast``.
-    controls : list of (int, dict)
-        ``control`` events of persons and guards, and the moment before which each came.
+    controls : list of (int, str, dict)
+        ``control`` events of persons and guards, what a venue made of orders, and the moment before
+        which each came.
     start : dict
         The run's first event: its symbols, and the rules, costs and funding it began with.
     books : dict
@@ -101,9 +102,8 @@ def trade(
         keys = zip(table["symbol"], bars.time.tolist())
         bars = bars._replace(levels=desk.books([books.get(key) for key in keys]))
     n_times = int(np.count_nonzero(np.diff(bars.time, prepend=-1)))
-    book = new_book(len(symbols), made.capital, made.rules.overlap)
-    written = new_journal(len(bars.time), n_times, len(book.lots))
-    ended = _play(book, bars, made, written, controls)
+    written = new_journal(len(bars.time), n_times, len(symbols) * made.rules.overlap)
+    ended = _play(bars, made, written, controls)
     reasons = pl.Series("reason", np.array(REASONS)[written.reason], dtype=pl.String)
     rows = table.select(*schema.KEY, *LAID).with_columns(
         reasons, position=pl.Series(written.position)
@@ -126,21 +126,26 @@ def _columns(table: pl.DataFrame, symbols: list[str]) -> Bars:
 
 
 def _play(
-    book: Any, bars: Bars, made: desk.Desk, written: Journal, controls: Controls
+    bars: Bars, made: desk.Desk, written: Journal, controls: Controls
 ) -> list[dict[str, Any]]:
-    """Scan stretch by stretch: at the end of each, a person or a guard sets the desk's state."""
-    stops = [int(np.searchsorted(bars.time, when, side="left")) for when, _ in controls]
-    asked = [control for _, control in controls]
+    """Scan stretch by stretch: at the end of each, somebody asks for a state, or a venue fills."""
+    stops = [int(np.searchsorted(bars.time, when, side="left")) for when, _, _ in controls]
     start = t = 0
     ended: list[dict[str, Any]] = []
-    for stop, control in zip([*stops, len(bars.time)], [*asked, None]):
+    for stop, event in zip([*stops, len(bars.time)], [*controls, None]):
         while start < stop:
-            upto = loop.end_of(bars.time, start) if made.dry_run else stop
-            shown = part(bars, slice(upto))
-            start, t, count, _ = loop.scan(book, shown, made.rules, made.venue, written, start, t)
+            upto = loop.end_of(bars.time, start) if made.dry_run or made.live else stop
+            start, t, count, _ = made.scanned(part(bars, slice(upto)), written, start, t)
             ended += [made.trade(row) for row in written.trades[:count]]
-            if made.dry_run:  # nothing is sent: see `Desk`
-                book.lots.order = -1
-        if control is not None:
-            desk.obey(book, control)
+        if event is not None:
+            ended += _asked(made, *event[1:])
     return ended
+
+
+def _asked(made: desk.Desk, kind: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Do what came between two bars, and return the round trip that it ended, if it did."""
+    if kind == "control":
+        made.obey(body)
+        return []
+    trade = made.take(kind, body)
+    return [] if trade is None else [trade]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -18,12 +19,13 @@ from typing import Any
 from research import charges
 from research.live import folders, guards
 from research.live.alerts import Alerts
+from research.live.broker import Broker, Hooks
 from research.live.clock import Clock, WallClock
 from research.live.desk import ACTIVE, HALTED
 from research.live.feed import Feed
 from research.live.journal import JournalError
-from research.live.log import Log
-from research.live.moments import Moment, Scored
+from research.live.log import DAILY, Log
+from research.live.moments import Moment, Scored, recorded, untold
 from research.live.prepare import Prepared
 from research.live.replay import micro
 from research.live.retraining import Retraining
@@ -40,7 +42,7 @@ NEWEST = 10_000
 
 
 class Runner:
-    """Trades one prepared run on paper until it is told to stop.
+    """Trades one prepared run until it is told to stop: on paper, or through a broker.
 
     Parameters
     ----------
@@ -56,6 +58,8 @@ class Runner:
         What is said goes there.
     alerts : Alerts
         Sees every event that is written.
+    broker : Broker, optional
+        Sends the desk's orders to a venue. Absent: paper, which has no way to send any.
     """
 
     def __init__(
@@ -66,9 +70,12 @@ class Runner:
         retraining: Retraining,
         log: Log,
         alerts: Alerts,
+        broker: Broker | None = None,
     ) -> None:
-        self._p, self._feed, self._clock = prepared, feed, clock
+        self._p, self._feed, self._clock, self._broker = prepared, feed, clock, broker
         self._retraining, self._log, self._alerts = retraining, log, alerts
+        self._parting = broker
+        self._pen = threading.Lock()  # the broker writes from the loop while a bar is decided
         self._guards = guards.Guards(prepared.study, prepared.folder)
         for body in [] if prepared.state is None else prepared.state.newest:
             rows = [scored(row) for row in body["rows"]]
@@ -112,6 +119,8 @@ class Runner:
         watcher = asyncio.create_task(self._watch())
         moments = self._feed.moments(self._last)
         try:
+            if self._broker is not None:
+                await self._broker.begin(Hooks(self._lock, self._write, self._ask, self._log))
             while not self._stopping.is_set() and (until is None or self._last < until):
                 moment = await self._next(moments, watcher)
                 if moment is None or (until is not None and moment.time > until):
@@ -123,15 +132,28 @@ class Runner:
             raise
         except Exception as error:
             self._why = f"error: {type(error).__name__}: {error}"
+            await self._part()
             self._close()
             raise
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
+            await self._end()
+        return self._close()
+
+    async def _end(self) -> None:
+        try:
+            await self._part()
+        finally:
             self._retraining.close()
             await self._feed.close()
             self._worker.shutdown(wait=True)
-        return self._close()
+
+    async def _part(self) -> None:
+        """Leave the venue in order, once, while the journal can still be written."""
+        parting, self._parting = self._parting, None
+        if parting is not None:
+            await parting.close()
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -163,8 +185,12 @@ class Runner:
             await self._retraining.ready(moment.time, stopping=self._stopping)
         if self._stopping.is_set():
             return
+        if self._broker is not None:
+            await self._broker.before()
         async with self._lock:
             await self._in_thread(self._decide, moment)
+        if self._broker is not None:
+            await self._broker.after()
         await self._clock.ack(moment.time)
         self._retraining.begin()
 
@@ -185,7 +211,7 @@ class Runner:
         if moment.levels is not None:
             rows = [row._replace(levels=moment.levels.get(row.bar.symbol)) for row in rows]
         late = moment.known - moment.time > micro(study.live.late)
-        told = [_untold(row) for row in rows] if late else rows
+        told = [untold(row) for row in rows] if late else rows
         events += self._guarded(moment.time, rows)
         before, begun = desk.control, time.perf_counter_ns()
         step = desk.step(moment.time, told)
@@ -193,7 +219,7 @@ class Runner:
         took["close_to_known"] = moment.known - moment.time
         if not late:  # a bar that came by backfill says nothing of how quick we are
             self._taken.append(sum(took.values()))
-        events.append(("moment", _body(moment, told, step, late=late, state=before, took=took)))
+        events.append(("moment", recorded(moment, told, step, late=late, state=before, took=took)))
         if desk.control != before:
             events.append(self._said(before, "limit met", "risk"))
         self._guards.sent(moment.time, step.reasons, len(step.trades))
@@ -238,11 +264,15 @@ class Runner:
         return "control", {**said, **more}
 
     def _write(self, events: list[tuple[str, dict[str, Any]]]) -> None:
-        if events:
+        if not events:
+            return
+        with self._pen:
             self._p.journal.append(*events)
             for kind, body in events:
                 if kind in SAID:
                     self._log(kind, **{k: v for k, v in body.items() if k in SHOWN})
+                elif kind in DAILY:
+                    self._log(kind, **body, level="debug")
             self._alerts.see(*events)
 
     def _tell(self, now: int, rows: list[Scored], step: Any) -> None:
@@ -257,6 +287,8 @@ class Runner:
         """Look at the run's commands, and show that we live."""
         beaten = 0.0
         while True:
+            if self._broker is not None and self._broker.begun:
+                self._broker.check()
             if self._p.desk.control != HALTED and folders.killed(self._p.folder):
                 await self._ask(HALTED, "file KILL", "file")
             for command in folders.commands(self._p.folder):
@@ -267,8 +299,12 @@ class Runner:
             await asyncio.sleep(LOOK)
 
     async def _ask(self, state: int, why: str, by: str, **more: Any) -> None:
+        if self._broker is not None:  # before all else: no order leaves from here on
+            self._broker.urgent(stopping=state != ACTIVE)
         async with self._lock:
             self._write([self._set(state, why, by, **more)])
+        if self._broker is not None:
+            self._broker.wake()
 
     async def _obey(self, command: folders.Command) -> None:
         why, done = command.body.get("why", "told to"), {"command": command.id}
@@ -277,8 +313,7 @@ class Runner:
         elif command.name == "kill":
             await self._ask(HALTED, why, "command", **done)
         elif command.name == "resume":
-            self._guards.resume()
-            await self._ask(ACTIVE, why, "command", **done)
+            await self._resume(command, why, **done)
         elif command.name == "stop":
             self.stop("told to")
         else:
@@ -288,8 +323,22 @@ class Runner:
         self._done.add(command.id)
         folders.finish(command)
 
+    async def _resume(self, command: folders.Command, why: str, **done: Any) -> None:
+        against = ""
+        if self._broker is not None:
+            accepting = bool(command.body.get("accept_venue"))
+            against = await self._broker.resume(accepting=accepting)
+        if against:
+            self._log("not_resumed", why=against)
+            note = {"kind": "not_resumed", "why": against, "time": self._last, **done}
+            return self._write([("note", note)])
+        self._guards.resume()
+        await self._ask(ACTIVE, why, "command", **done)
+
     def _facts(self) -> dict[str, Any]:
         return {
+            "mode": "paper" if self._broker is None else "live",
+            **({} if self._broker is None else self._broker.facts()),
             "run": self._p.folder.name,
             "time": self._last,
             "now": self._clock.now(),
@@ -323,37 +372,6 @@ class Runner:
         charges.measure_latency(study.feed, self._p.folder.name, list(self._taken))
         folders.beat(self._p.folder, {**self._facts(), "stopped": True})
         return summary
-
-
-def _untold(row: Scored) -> Scored:
-    """What is known too late is booked, but nothing is decided on it."""
-    return row._replace(told=float("nan"), bin=0)
-
-
-def _body(
-    moment: Moment, rows: list[Scored], step: Any, *, late: bool, state: int, took: dict[str, int]
-) -> dict[str, Any]:
-    """Return the record of a moment: what was seen, what was decided, what it came to."""
-    said = [
-        {
-            **row.bar._asdict(),
-            **{n: value for n, value in row._asdict().items() if n not in ("bar", "levels")},
-            **({} if row.levels is None else {"levels": row.levels._asdict()}),
-            "reason": reason,
-            "position": position,
-        }
-        for row, reason, position in zip(rows, step.reasons, step.positions)
-    ]
-    return {
-        "time": moment.time,
-        "late": late,
-        "control": state,
-        "equity": step.equity,
-        "rows": said,
-        "trades": step.trades,
-        "flows": step.flow,
-        "latency": took,
-    }
 
 
 __all__ = ["WORDS", "JournalError", "Runner"]

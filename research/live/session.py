@@ -1,4 +1,4 @@
-"""One sitting of paper trading, from a study's name to the closing summary."""
+"""One sitting of trading, from a study's name to the closing summary."""
 
 from __future__ import annotations
 
@@ -6,43 +6,29 @@ import asyncio
 import math
 import time
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from research import datasets, sim, units
+from research import datasets, units
 from research import study as study_room
 from research.errors import UserError
+from research.live import arms, basis, folders, names, parts, played, prepare
 from research.live import clock as clocks
 from research.live import feed as feeds
-from research.live import folders, parts, prepare
 from research.live.alerts import Alerts
+from research.live.broker import Broker, terms
 from research.live.log import Log, opened
 from research.live.net import Network
+from research.live.played import EXCHANGE
 from research.live.replay import micro
 from research.live.retraining import Retraining
-from research.live.rows import at, micros
+from research.live.rows import at
 from research.live.runner import Runner
-from research.store import atomic
 from research.study import Study
-
-ARMS = (
-    "the extra 'live' is not installed",
-    "the study has no account to trade",
-    "the environment holds no dated arm that names the account",
-    "there is no signed arming file that has not expired",
-)
-"""What real orders would need; none of it is in this version, so they cannot be sent."""
-MARKET = "market.parquet"
-EXCHANGE = "exchange.jsonl"
-"""What a simulated exchange sent and answered, where faults were asked of it."""
-SHOWN = timedelta(days=1)
-"""Market time before the start that a simulated exchange knows bars of."""
-PLAYED = ("simulated", "replay")
-"""Feeds of a market that is known beforehand."""
+from research.venues.words import Gateway
 
 
 class Wish(NamedTuple):
@@ -55,6 +41,8 @@ class Wish(NamedTuple):
     faults: Any
     """How many, or a plan that was read; None: none."""
     debug: bool
+    live: bool = False
+    """Whether real orders are sent; all arms are there then."""
 
 
 def run(
@@ -95,13 +83,13 @@ def run(
     Raises
     ------
     UserError
-        If real orders are asked for, or the study cannot be traded.
+        If the study cannot be traded, or real orders are asked for and an arm is missing.
     BlockingIOError
         If another process runs this run.
     """
     if not speed >= 0:
         raise UserError(f"live: --speed must be 0 (no bound) or above, found {speed:g}.")
-    plan = _plan(faults)
+    plan = played.plan(faults)
     folder = folders.find(resume) if resume else None
     if folder is not None and options:
         raise UserError(
@@ -112,7 +100,7 @@ def run(
         chosen = Study.model_validate(folders.facts(folder)["study"])
     else:
         chosen = study_room.read(name, options)
-    _paper(mode or chosen.live.mode)
+    live = _real(chosen, folder, mode, dry_run=dry_run)
     _tradable(chosen)
     length = None if span is None else micro(units.duration(span))
     if folder is not None and dry_run and prepare.begun(folder) and not prepare.dry(folder):
@@ -120,34 +108,35 @@ def run(
             f"run {folder.name}: was not begun as a dry run, so it cannot go on as one. Leave out "
             "--dry-run, or start a new run."
         )
-    wish = Wish(length, speed, dry_run, plan, debug)
-    return asyncio.run(_sit(chosen, folder or create(chosen), wish))
+    wish = Wish(length, speed, dry_run, plan, debug, live)
+    return asyncio.run(_sit(chosen, folder or create(chosen, live=live), wish))
 
 
-def _plan(asked: str | None) -> Any:
-    """Read what is asked for as a number of faults, or as the path of a plan."""
-    if asked is None or asked.isdigit():
-        return asked and int(asked)
-    if not Path(asked).is_file():
-        raise UserError(f"live: --faults must be a count or the file of a plan, found {asked!r}.")
-    return sim.faults.read(Path(asked))
+def _real(study: Study, folder: Path | None, mode: str | None, *, dry_run: bool) -> bool:
+    """Return whether real orders are sent: what a run was begun as, it stays."""
+    was = None if folder is None else folders.facts(folder).get("mode", "paper")
+    if folder is not None and mode not in (None, was):
+        raise UserError(
+            f"run {folder.name}: was begun as {was} and goes on as such, found --mode {mode}. "
+            "Leave --mode out, or start a new run."
+        )
+    live = arms.wanted(study, mode or was)
+    if live:
+        terms.refuse(study, dry_run=dry_run)
+    return live
 
 
-def _paper(mode: str) -> None:
-    if mode == "paper":
-        return
-    if mode != "live":
-        raise UserError(f"live: mode must be 'paper' or 'live', found {mode!r}.")
-    raise UserError(
-        f"live: real orders need four arms, and none is there: {'; '.join(ARMS)}. "
-        "Nothing was started. Use --mode paper."
-    )
-
-
-def create(study: Study) -> Path:
+def create(study: Study, *, live: bool = False) -> Path:
     """Make the folder of a new run."""
-    facts = {"study": study.model_dump(mode="json"), "feed": study.feed, "mode": "paper"}
+    facts = {"study": study.model_dump(mode="json"), "feed": study.feed, **_way(study, live)}
     return folders.create(study.name, time.time_ns() // 1000, facts)
+
+
+def _way(study: Study, live: bool) -> dict[str, Any]:
+    """Say how a run trades."""
+    if not live:
+        return {"mode": "paper"}
+    return {"mode": "live", "account": study.live.account, "venue": arms.venue(study)}
 
 
 def _tradable(study: Study) -> None:
@@ -161,17 +150,20 @@ def _tradable(study: Study) -> None:
         raise UserError(
             f"study {study.name}: model.meta {study.model.meta!r} is not traded on paper. Unset it."
         )
+    names.of(study, datasets.symbols(study) or [])
 
 
 async def _sit(study: Study, folder: Path, wish: Wish) -> dict[str, Any]:
     begun, start, venue = prepare.begun(folder), None, None
-    if study.feed in PLAYED:
-        start = _played(study, folder, begun)
+    if study.feed in played.PLAYED:
+        start = played.begin(study, folder, begun)
     if study.feed == "simulated" and start is not None:
-        plan = _faults(wish.faults, study, folder / MARKET, start, wish.length)
-        venue = _venue(study, folder, wish.speed, plan, start)
-    alerts = Alerts(folder, study.live.webhook)
-    log = opened(folder, debug=wish.debug, secrets=alerts.secrets)
+        plan = played.drawn(wish.faults, study, folder / played.MARKET, start, wish.length)
+        venue = played.exchange(study, folder, wish.speed, plan, start)
+    alerts = Alerts(folder, study.live.webhook, study.live.mail)
+    hidden = arms.keys(study) if wish.live else None
+    secrets = (*alerts.secrets, *((hidden.key, hidden.secret) if hidden else ()))
+    log = opened(folder, debug=wish.debug, secrets=secrets)
     sending = asyncio.create_task(alerts.run())
     try:
         return await _trade(study, folder, venue, start, wish, alerts, log)
@@ -197,13 +189,15 @@ async def _trade(
 ) -> dict[str, Any]:
     notes: list[Any] = []
     # the exchange comes up, and its first minute passes, while the run is prepared
-    opening = asyncio.create_task(_opened(study, folder, venue, start, wish.speed, notes))
+    opening = asyncio.create_task(_opened(study, folder, venue, start, wish, notes))
     try:
         return await _run(study, folder, opening, start, wish, alerts, log, notes)
     finally:
         opening.cancel()
         for lines in await asyncio.gather(opening, return_exceptions=True):
             if isinstance(lines, _Lines):
+                if lines.gateway is not None:
+                    await lines.gateway.close()
                 await lines.network.close()
 
 
@@ -213,6 +207,8 @@ class _Lines(NamedTuple):
     network: Network
     clock: clocks.Clock
     feed: Any
+    gateway: Gateway | None = None
+    """To the account; None: paper, which has none."""
 
 
 async def _opened(
@@ -220,29 +216,35 @@ async def _opened(
     folder: Path,
     venue: asyncio.Future[Any] | None,
     start: int | None,
-    speed: float,
+    wish: Wish,
     notes: list[Any],
 ) -> _Lines:
     found = await asyncio.shield(venue) if venue is not None else None
     network = Network(found.port, found.ca) if found else Network()
     try:
-        clock = await _clock(study, network, start, speed)
+        clock = await _clock(study, network, start, wish.speed)
+        symbols = played.symbols(study, folder)
         feed = feeds.open(
-            "binance" if study.feed == "simulated" else study.feed,
+            names.feed(study),
             network,
             clock,
-            _symbols(study, folder),
+            symbols,
             micro(study.data.interval),
             deadline_us=micro(study.live.deadline),
             stale_us=micro(study.live.stale),
-            bars=folder / MARKET if study.feed == "replay" else None,
+            bars=folder / played.MARKET if study.feed == "replay" else None,
             note=lambda kind, body: notes[0](kind, body) if notes else None,
+            names=names.read(study, symbols),
             **parts.streams(study),
         )
+        gateway = None
+        if wish.live:
+            pace = wish.speed or math.inf
+            gateway = await terms.opened(study, network, clock.now, pace, symbols)
     except BaseException:
         await network.close()
         raise
-    return _Lines(network, clock, feed)
+    return _Lines(network, clock, feed, gateway)
 
 
 async def _run(
@@ -255,29 +257,54 @@ async def _run(
     log: Log,
     notes: list[Any],
 ) -> dict[str, Any]:
+    from research import operations
+
     async def history(since: int, until: int) -> pl.DataFrame:
         return await (await opening).feed.history(since, until)
 
-    start = _grid(clocks.WallClock().now(), study) if start is None else start
+    start = played.grid(clocks.WallClock().now(), study) if start is None else start
     log("prepare", run=folder.name, study=study.name, feed=study.feed)
     if prepare.begun(folder):
         ready = await prepare.recover(folder)
     else:
-        facts = {"mode": "paper", "dry_run": wish.dry_run, "feed": study.feed}
-        ready = await prepare.fresh(study, folder, history, start, facts)
-    _, clock, feed = await opening
+        facts = {**_way(study, wish.live), "dry_run": wish.dry_run, "feed": study.feed}
+        facts["basis"] = await _basis(study, folder, history, start, log)
+        account = (await opening).gateway if wish.live else None
+        made = None if account is None else partial(terms.desk, study, account)
+        ready = await prepare.fresh(study, folder, history, start, facts, made)
+    _, clock, feed, gateway = await opening
     for command in folders.commands(folder):
         if command.name == "stop":  # meant for a sitting that is over
             folders.finish(command)
-    runner = Runner(ready, feed, clock, Retraining(ready), log, alerts)
+    broker = None
+    if gateway is not None:
+        since = int(prepare.first(folder)["time"])
+        pace = wish.speed or math.inf
+        broker = Broker(study, folder, gateway, ready.desk, clock, speed=pace, since=since)
+    runner = Runner(ready, feed, clock, Retraining(ready), log, alerts, broker)
     notes.append(runner.note)
-    since = f"{at(ready.last):%Y-%m-%d %H:%M}Z"
-    log("start", run=folder.name, study=study.name, model=ready.champion, since=since)
+    last = f"{at(ready.last):%Y-%m-%d %H:%M}Z"
+    log("start", run=folder.name, study=study.name, model=ready.champion, since=last)
+    jobs = operations.start(study, folder, clock, alerts=alerts, log=log)
     try:
         left = folders.remaining(folder, ready.last, wish.length)
         return await runner.run(_until(ready.last, left, clock))
     finally:
+        await jobs.close()
         await clock.close()
+
+
+async def _basis(
+    study: Study, folder: Path, history: prepare.History, start: int, log: Log
+) -> dict[str, Any]:
+    """Say how far the venue's prices are from those learnt from, where it has other names."""
+    if all(
+        symbol == name for symbol, name in names.read(study, played.symbols(study, folder)).items()
+    ):
+        return {}
+    found = await basis.measured(study, history, start)
+    log("basis", told=basis.told(found))
+    return found
 
 
 async def _clock(study: Study, network: Network, start: int | None, speed: float) -> clocks.Clock:
@@ -296,69 +323,6 @@ def _until(last: int, length: int | None, clock: clocks.Clock) -> int | None:
     return min(known, default=None)
 
 
-def _symbols(study: Study, folder: Path) -> list[str]:
-    named = datasets.symbols(study)
-    if named:
-        return sorted(named)
-    if study.feed in PLAYED:
-        return (
-            pl.read_parquet(folder / MARKET, columns=["symbol"])["symbol"].unique().sort().to_list()
-        )
-    return datasets.load(study)["symbol"].unique().sort().to_list()
-
-
-def _grid(now: int, study: Study) -> int:
-    """Return the last close of a bar up to `now`."""
-    interval = micro(study.data.interval)
-    return now // interval * interval
-
-
-def _played(study: Study, folder: Path, begun: bool) -> int:
-    """Write down the market that is to be played, or was until now: where does it go on."""
-    if begun:
-        return prepare.last_decided(folder)
-    bars, start = _market(study)
-    # older bars are stored, so nobody asks for them: an exchange that reads them comes up late
-    last = pl.min_horizontal(pl.lit(at(start)), pl.col("time").max().over("symbol"))
-    atomic.write_parquet(folder / MARKET, bars.filter(pl.col("time") > last - SHOWN))
-    return start
-
-
-def _venue(study: Study, folder: Path, speed: float, plan: Any, start: int) -> asyncio.Future[Any]:
-    """Start the simulated exchange on the run's market; it takes a second or two to come up."""
-    log = folder / EXCHANGE if plan else None
-    how = {"start": start, "speed": speed or math.inf, "faults": plan, "seed": study.seed}
-    begin = partial(sim.start, folder / MARKET, **how, log=log)
-    return asyncio.get_running_loop().run_in_executor(None, begin)
-
-
-def _market(study: Study) -> tuple[pl.DataFrame, int]:
-    """Return the study's market with the days to come, and when those begin."""
-    if study.data.source != "simulated":
-        bars = datasets.load(study)
-        last = micros(bars["time"].max())  # type: ignore[arg-type]
-        return bars, _grid(last - micro(timedelta(days=study.live.days)), study)
-    days = study.simulated.days + study.live.days
-    longer = study.with_options({"simulated.days": days})
-    bars = datasets.load(longer)
-    first = micros(bars["open_time"].min())  # type: ignore[arg-type]
-    return bars, first + micro(timedelta(days=study.simulated.days))
-
-
-def _faults(asked: Any, study: Study, market: Path, start: int, length: int | None) -> Any:
-    """Read a fault plan, or draw one over the bars that will be traded."""
-    if asked is None:
-        return ()
-    if not isinstance(asked, int):
-        return asked
-    bars = pl.scan_parquet(market).filter(pl.col("time") > at(start))
-    if length is not None:
-        bars = bars.filter(pl.col("time") <= at(start + length))
-    found = bars.select(pl.col("time").n_unique(), pl.col("symbol").unique().implode()).collect()
-    played, symbols = found.row(0)
-    return sim.faults.plan(asked, study.seed, played, sorted(symbols))
-
-
 def text(done: dict[str, Any]) -> str:
     """Say the closing summary in lines."""
     shown = {**done, "equity": f"{done['equity']:,.2f}", "change": f"{done['change']:+.3%}"}
@@ -368,4 +332,4 @@ def text(done: dict[str, Any]) -> str:
     return "\n".join([*lines, more])
 
 
-__all__ = ["run", "text"]
+__all__ = ["EXCHANGE", "create", "run", "text"]

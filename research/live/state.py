@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from research.errors import UserError
-from research.live.desk import Desk
+from research.live.desk import VENUE, Desk
 from research.live.journal import Event
 from research.live.moments import Bar, Levels, Scored
 
@@ -57,6 +57,8 @@ class State:
         The newest moments, for whoever looks back on them.
     commands : set of str
         Ids of the commands that have been done.
+    booked : set of tuple of str
+        Symbol and trade id of each fill of a venue that is in the desk's books.
     counts : dict of str to int
         Events by kind, and ``trades``.
     stopped : bool
@@ -76,6 +78,7 @@ class State:
     pending: dict[str, Any] | None = None
     candidate: dict[str, Any] | None = None
     commands: set[str] = field(default_factory=set)
+    booked: set[tuple[str, str]] = field(default_factory=set)
     newest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=NEWEST))
     counts: Counter[str] = field(default_factory=Counter)
     stopped: bool = False
@@ -153,6 +156,11 @@ def apply(state: State, event: Event, *, played: bool = True) -> None:
             state.desk.obey(body)
     elif kind == "funding" and played:
         state.desk.extend(tuple(row) for row in body["rows"])
+    elif kind in VENUE:
+        if kind == "booked":
+            state.booked.add((body["symbol"], body["trade"]))
+        if played:
+            state.desk.take(kind, body)
     elif kind == "start":
         state.start = state.start or body
     else:

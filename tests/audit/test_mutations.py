@@ -53,6 +53,7 @@ def test_a_leak_is_caught_by_its_guard_and_passes_without_it(guard, leak):
     assert any(c.isdigit() for c in found[0].evidence)  # names a place and a value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("leaks", "rung"), TOGETHER)
 def test_leaks_can_be_let_in_together(leaks, rung):
     with small.market(campaign.SEED) as (study, raw), mutations.inject(*leaks):

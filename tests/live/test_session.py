@@ -279,7 +279,7 @@ def test_a_run_goes_on_with_its_own_settings(two_hours):
 )
 def test_real_orders_start_nothing(data, options, mode):
     known = folders.runs()
-    with pytest.raises(UserError, match=r"four arms.*extra.*account.*environment.*arming file"):
+    with pytest.raises(UserError, match=r"four arms, 3 missing: \(2\).*\(3\).*\(4\).*arming file"):
         session.run("demo", SMALL | options, mode=mode)
     assert folders.runs() == known
 

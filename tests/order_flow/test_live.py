@@ -84,6 +84,7 @@ def test_flow_does_not_reach_over_a_lost_connection():
     assert follower.row["ofi_event"] == 5.0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_commands_record_and_show_features_offline(tmp_path):
     env = os.environ | {"ALPHABOOK_DATA": str(tmp_path)}

@@ -2,51 +2,36 @@
 
 `Desk.step` hands one moment's bars to `research.trading.loop.scan`, the function that a backtest
 hands all of them to, with the same book; so what is decided, filled and booked cannot differ. The
-records of the book are treated as bytes: what fields they have is the desk's business alone.
+records of the book are treated as bytes: what fields they have is the desk's business alone. A live
+desk decides by the same scan, but a venue fills its orders, see `desk.venue`.
 """
 
 from __future__ import annotations
 
-import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from research.errors import UserError
-from research.live.moments import Levels, Scored
-from research.trading import account
+from research.live.desk import venue as venues
+from research.live.desk.columns import books, laid
+from research.live.desk.control import obey
+from research.live.desk.said import Step, flows, heard, said
+from research.live.desk.venue import VENUE, Fill, Wish
+from research.live.moments import Scored
 from research.trading.account import LOT, PURSE, TRADE, Book, Venue, new_book, new_venue, records
-from research.trading.depth import DEPTH
 from research.trading.journal import FLOW, Bars, Journal
-from research.trading.loop import scan
+from research.trading.loop import scan, write
 from research.trading.rules import REASONS, Rules
 from research.trading.rules.words import ACTIVE, HALTED, REDUCING
+from research.trading.sizing import quantity
 
-_PRICES = ("open", "high", "low", "close", "volume")
-_CHARGED = ("sigma", "half_spread", "impact")
-_DTYPES = (np.int64,) * 3 + (np.float64,) * 6 + (np.int64,) + (np.float64,) * 3
 _FUNDING = ("first", "moment", "rate")
 _WORDS = ("entry_reason", "exit_reason")
-
-
-class Step(NamedTuple):
-    """What one moment came to."""
-
-    reasons: tuple[str, ...]
-    """One of `trading.rules.REASONS` for each row, in the order of the rows."""
-    positions: tuple[float, ...]
-    """Held after it, in base currency; above 0 long."""
-    equity: float
-    """In quote currency, at the closes."""
-    trades: list[dict[str, Any]]
-    """Round trips that ended, as records of `trading.account.TRADE` with symbol and reasons by
-    name."""
-    flow: dict[str, float]
-    """Fees, slippage, funding and notional traded since the moment before; empty: none."""
 
 
 class Desk:
@@ -66,6 +51,9 @@ class Desk:
         Decide, but send nothing: the orders of a moment are dropped at its end, so nothing is ever
         held and each moment is decided as the first would be. A rule then says `entry` at every
         bar that it would enter on, not only at the first of a stretch.
+    live : bool
+        A venue fills the orders: they wait until its fills are booked and they are settled, and
+        nothing is left inside a bar but by the venue.
 
     Attributes
     ----------
@@ -74,6 +62,7 @@ class Desk:
 
     Examples
     --------
+    >>> import math
     >>> from datetime import timedelta
     >>> from research.live.moments import Bar, Scored
     >>> from research.trading.rules import threshold
@@ -96,17 +85,26 @@ class Desk:
         capital: float,
         *,
         dry_run: bool = False,
+        live: bool = False,
     ) -> None:
         n = len(symbols)
         if len(venue.lot) != n or len(venue.first) != n + 1:
             raise ValueError(f"desk: {n} symbols, but a venue of {len(venue.lot)}")
-        self.rules, self.venue, self.symbols = rules, venue, tuple(symbols)
+        if live and (rules.overlap > 1 or dry_run):
+            raise UserError(
+                f"desk: real orders need backtest.overlap 1 and no --dry-run, found overlap "
+                f"{rules.overlap} and dry_run {dry_run}: a venue nets the positions of a symbol. "
+                "Set backtest.overlap=1, or trade on paper."
+            )
+        self.rules = venues.rules_of(rules) if live else rules
+        self.venue, self.symbols, self.live = venue, tuple(symbols), live
         self.capital, self.dry_run, self.time = float(capital), dry_run, 0
         self._codes = {name: code for code, name in enumerate(self.symbols)}
         self._book = new_book(n, self.capital, rules.overlap)
         # two round trips per position are the most that a moment can end
         self._trades = records(2 * len(self._book.lots), TRADE)
         self._flows = records(1, FLOW)
+        self._ended: list[dict[str, Any]] = []
 
     # -- one moment ---------------------------------------------------------------------------
 
@@ -129,17 +127,34 @@ class Desk:
         n = len(rows)
         reasons, positions, equity = np.full(n, -1, np.int8), np.empty(n), np.empty(1)
         written = Journal(reasons, positions, equity, self._trades, self._flows)
-        _, _, count, flow = scan(self._book, bars, self.rules, self.venue, written, 0, 0)
+        _, _, count, flow = self.scanned(bars, written, 0, 0)
         self.time = time
-        if self.dry_run:
-            self._book.lots.order = -1
+        ended, self._ended = self._ended, []
         return Step(
             tuple(REASONS[code] for code in reasons),
             tuple(positions.tolist()),
             float(equity[0]),
-            [self.trade(row) for row in self._trades[:count]],
-            _flow(self._flows[0]) if flow else {},
+            ended + [self.trade(row) for row in self._trades[:count]],
+            flows(self._flows[0]) if flow else {},
         )
+
+    def scanned(
+        self, bars: Bars, written: Journal, start: int, t: int
+    ) -> tuple[int, int, int, int]:
+        """Scan as `trading.loop.scan` does; of a dry or live desk `bars` end with one moment."""
+        left = venues.left(self._book) if self.live else {}
+        stop, t, count, flow = scan(self._book, bars, self.rules, self.venue, written, start, t)
+        if self.dry_run:
+            self._book.lots.order = -1
+        if self.live:
+            rows = slice(start, stop)
+            venues.explain(self._book, bars.symbol[rows], written.reason[rows], left)
+            venues.hold(self._book)
+            purse = self._book.purse[0]
+            if not flow and (purse.traded or purse.funding):  # a quiet bar passes over them
+                write(written.flows[0], t - 1, purse)
+                flow = 1
+        return stop, t, count, flow
 
     def _bars(self, time: int, rows: Sequence[Scored]) -> Bars:
         if time <= self.time or not rows:
@@ -148,19 +163,7 @@ class Desk:
         if codes[0] < 0 or any(b <= a for a, b in pairwise(codes)):
             found = [row.bar.symbol for row in rows]
             raise ValueError(f"desk: bars of {found} are not, in order, of {list(self.symbols)}")
-        columns: list[Iterable[float]] = [
-            [time] * len(rows),
-            (row.bar.open_time for row in rows),
-            codes,
-            *([getattr(row.bar, name) for row in rows] for name in _PRICES),
-            (row.told for row in rows),
-            (row.bin for row in rows),
-            *([getattr(row, name) for row in rows] for name in _CHARGED),
-        ]
-        bars = Bars(*(np.array([*column], dtype) for column, dtype in zip(columns, _DTYPES)))
-        return (
-            bars._replace(levels=books([row.levels for row in rows])) if self.rules.walks else bars
-        )
+        return laid(time, rows, codes, walks=self.rules.walks)
 
     def trade(self, row: Any) -> dict[str, Any]:
         """Return a record of `trading.account.TRADE` with symbol and reasons by name."""
@@ -177,7 +180,7 @@ class Desk:
 
     @control.setter
     def control(self, state: int) -> None:
-        set_state(self._book, state)
+        self.obey({"state": state})
 
     @property
     def ordered(self) -> int:
@@ -190,8 +193,10 @@ class Desk:
         return int(self._book.purse[0].degraded)
 
     def obey(self, control: Mapping[str, Any]) -> None:
-        """Do what a ``control`` event says; see `obey`."""
+        """Do what a ``control`` event says; see `obey`. A live desk leaves at once, if halted."""
         obey(self._book, control)
+        if self.live:
+            venues.obeyed(self._book)
 
     @property
     def cash(self) -> float:
@@ -220,6 +225,46 @@ class Desk:
             "positions": self.positions,
             "control": self.control,
         }
+
+    # -- what a venue makes of the orders -------------------------------------------------------
+
+    def take(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Do what an event of one of the kinds `VENUE` says; return the round trip it ended."""
+        return venues.take(self, kind, body)
+
+    def wishes(self) -> list[Wish]:
+        """Return the orders that wait to be filled."""
+        return venues.wishes(self._book, self.symbols)
+
+    def book(self, fill: Fill) -> dict[str, Any] | None:
+        """Take a venue's fill to the books; return the round trip that it ended, if it did.
+
+        The next step tells of that round trip, too, as it does where the desk fills by itself.
+        """
+        lot = self._book.lots[self._codes[fill.symbol]]
+        row = self._trades[0]
+        if not venues.book_fill(self._book, lot, fill, row, self.rules.cooldown):
+            return None
+        self._ended.append(self.trade(row))
+        return self._ended[-1]
+
+    def settle(self, symbol: str) -> None:
+        """Wait no longer for the order of a symbol, whatever came of it."""
+        venues.settle(self._book.lots[self._codes[symbol]])
+
+    def receive(self, symbol: str, amount: float) -> None:
+        """Take funding to the books, in quote currency; below 0 it was paid."""
+        venues.receive(self._book, self._book.lots[self._codes[symbol]], amount)
+
+    def mark(self, symbol: str) -> float:
+        """Return the last price known of a symbol."""
+        return float(self._book.lots[self._codes[symbol]].mark)
+
+    def size(self, symbol: str, notional: float, reference: float, price: float) -> float:
+        """Return how much there is room for, in base currency; 0: for nothing."""
+        step = float(self.venue.lot[self._codes[symbol]])
+        purse, lots = self._book.purse[0], self._book.lots
+        return float(quantity(purse, lots, notional, reference, price, step, self.rules))
 
     # -- funding as it becomes known ------------------------------------------------------------
 
@@ -252,11 +297,12 @@ class Desk:
     def constants(self) -> dict[str, Any]:
         """Return all that the desk was made with, as JSON can say it; see `made_with`."""
         return {
-            "rules": {name: _said(value) for name, value in self.rules._asdict().items()},
+            "rules": {name: said(value) for name, value in self.rules._asdict().items()},
             "venue": {name: array.tolist() for name, array in self.venue._asdict().items()},
             "symbols": list(self.symbols),
             "capital": self.capital,
             "dry_run": self.dry_run,
+            **({"live": True} if self.live else {}),
         }
 
     @classmethod
@@ -268,7 +314,7 @@ class Desk:
         UserError
             If the rules have other numbers than this version's.
         """
-        told = {name: _heard(value) for name, value in constants["rules"].items()}
+        told = {name: heard(value) for name, value in constants["rules"].items()}
         if set(told) != set(Rules._fields):
             raise UserError(
                 "desk: rules must have the numbers of this version, differing: "
@@ -281,8 +327,8 @@ class Desk:
             lot=np.array(venue["lot"], np.float64),
             tick=np.array(venue["tick"], np.float64),
         )
-        capital, dry_run = constants["capital"], constants["dry_run"]
-        desk = cls(Rules(**told), made, symbols, capital, dry_run=dry_run)
+        how = {"dry_run": constants["dry_run"], "live": constants.get("live", False)}
+        desk = cls(Rules(**told), made, symbols, constants["capital"], **how)
         desk._schedule([venue[name] for name in _FUNDING])
         return desk
 
@@ -317,7 +363,7 @@ class Desk:
                 f"desk: a snapshot must hold {len(self._book.lots)} positions, found {len(lots)}: "
                 "it is of other symbols or rules."
             )
-        self.time, schedule = snapshot["time"], snapshot["funding"]
+        self.time, schedule, self._ended = snapshot["time"], snapshot["funding"], []
         self._book = Book(purse.view(np.recarray), lots.view(np.recarray))
         self._schedule([schedule[name] for name in _FUNDING])
 
@@ -325,42 +371,6 @@ class Desk:
         first, moment, rate = (np.array(column) for column in funding)
         steps = {"lot": self.venue.lot, "tick": self.venue.tick}
         self.venue = new_venue(len(self.symbols), **steps, funding=(first, moment, rate))
-
-
-def books(shown: Sequence[Levels | None]) -> np.ndarray:
-    """Return books as fills walk them, see `trading.depth`; zeros where none was shown.
-
-    >>> books([Levels(0, ((9.0, 1.0),), ((10.0, 2.0),)), None])[:, 1, 0].tolist()
-    [[10.0, 2.0], [0.0, 0.0]]
-    """
-    found = np.zeros((len(shown), 2, DEPTH, 2))
-    for k, levels in enumerate(shown):
-        if levels is not None:
-            for s, side in enumerate((levels.bids, levels.asks)):
-                found[k, s, : len(side)] = side[:DEPTH]
-    return found
-
-
-def set_state(book: Book, state: int) -> None:
-    """Set a book's state of control, as a person or a guard; its next moment obeys.
-
-    `REDUCING` and `HALTED` are latches: neither is eased but by `ACTIVE`, which takes back what
-    limits have said, too, and measures them anew from the equity now.
-    """
-    if state not in (ACTIVE, REDUCING, HALTED):
-        raise ValueError(f"desk: there is no state {state}")
-    if state == ACTIVE:
-        account.resume(book)
-    else:
-        account.command(book, max(state, int(book.purse[0].ordered)))
-
-
-def obey(book: Book, control: Mapping[str, Any]) -> None:
-    """Do what a ``control`` event says: what is ``degraded`` comes and goes, all else latches."""
-    if "degraded" in control:
-        account.degrade(book, control["degraded"])
-    else:
-        set_state(book, control.get("asked", control["state"]))
 
 
 def layout() -> str:
@@ -374,14 +384,15 @@ def layout() -> str:
     return sha256(repr((fields, PURSE.itemsize, LOT.itemsize)).encode()).hexdigest()[:16]
 
 
-def _flow(row: Any) -> dict[str, float]:
-    return {name: row[name].item() for name in FLOW.names or () if name != "moment"}
-
-
-def _said(value: Any) -> Any:
-    """JSON has no infinity: it goes as a word."""
-    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _heard(value: Any) -> Any:
-    return float(value) if isinstance(value, str) else value
+__all__ = [
+    "ACTIVE",
+    "HALTED",
+    "REDUCING",
+    "VENUE",
+    "Desk",
+    "Fill",
+    "Step",
+    "Wish",
+    "books",
+    "layout",
+]
