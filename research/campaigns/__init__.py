@@ -18,7 +18,7 @@ they come to what one does that nobody disturbed?
 invented, and the book equal to the truth afterwards?
 ``frames``: damaged messages of every venue. Is each one read alike by both readers, or counted?
 ``recorder``: a recorder killed again and again. Is each message on disk, or declared?
-``order_timeouts``: orders whose answers never come. Is each one at the venue once, and one position?
+``order_timeouts``: orders whose answers never come. Is each at the venue once, and one position?
 ``order_kills``: a sender killed in every state of its orders. At most one order per intent?
 ``order_steps``: random lives of orders, faults among them. Is any law of the engine ever broken?
 """
