@@ -405,6 +405,9 @@ def test_campaigns_take_their_own_number_of_markets(monkeypatch):
         "books": ((1_000_000, 2), {}),
         "frames": ((1_000_000, 2), {}),
         "recorder": ((500, 2), {}),
+        "order_timeouts": ((10_000, 2), {}),
+        "order_kills": ((1_000, 2), {}),
+        "order_steps": ((100_000, 2), {}),
     }
 
 
