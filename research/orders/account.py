@@ -140,16 +140,19 @@ class Account:
         """Book the fills of a symbol that are not booked yet, and return them.
 
         A fill that names no order we know waits while there is an order of which nobody knows
-        what came. After that it is foreign: it is booked to the account, not to us, and stops the
-        account if it changes what is held.
+        what came; and what rests is asked for first, as a stop may go on under another id once it
+        is triggered. After that it is foreign: it is booked to the account, not to us, and stops
+        the account if it changes what is held.
 
         Raises
         ------
         Unreachable
             If the venue does not answer.
         """
-        fresh = []
-        for found in await self.gateway.fills(symbol, self._from(symbol)):
+        fresh, told = [], await self.gateway.fills(symbol, self._from(symbol))
+        if any(map(self._strange, told)):
+            await self._resting(symbol)
+        for found in told:
             if self._waits(found):
                 continue
             charge = await self._charges.of(found)
@@ -160,6 +163,17 @@ class Account:
         if self.book.foreign.get(symbol):
             self.stop(f"{symbol}: others traded in this account")
         return fresh
+
+    def _strange(self, found: Fill) -> bool:
+        return not (found.cid or self._waits(found) or self.book.owner_of(found))
+
+    async def _resting(self, symbol: str) -> None:
+        """Learn under which ids a symbol's conditional orders are known by now."""
+        for known in self.book.unsettled():
+            if known.order.symbol == symbol and known.order.trigger is not None and known.live:
+                found = await self.gateway.find(symbol, known.order.cid)
+                if found is not None:
+                    self.told(known.order.cid, found)
 
     def _whose(self, found: Fill, charge: events.Charge) -> tuple[str, events.Charge, str, int]:
         return self.book.owner_of(found), charge, self.gateway.name, self.now()

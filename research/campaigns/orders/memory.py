@@ -132,6 +132,8 @@ class MemoryVenue:
     def fill(self, placed: Placed, quantity: Decimal) -> None:
         """Fill a part of an order; reduce-only ones no further than flat."""
         sign = 1 if placed.order.side == "buy" else -1
+        if placed.order.trigger is not None:
+            self._trigger(placed)
         if placed.order.reduce_only:
             quantity = max(min(quantity, -sign * self.position), ZERO)
         quantity = min(quantity, placed.quantity - placed.filled)
@@ -142,6 +144,12 @@ class MemoryVenue:
             placed.status = "filled"
         elif placed.order.reduce_only and not self.position:
             placed.status = "expired"
+
+    def _trigger(self, placed: Placed) -> None:
+        """Let a conditional order go on as an order of another id, as Binance does."""
+        self.orders.pop(placed.id)
+        placed.id = f"{placed.id.rstrip('*')}*"
+        self.orders[placed.id] = placed
 
     def foreign(self, quantity: Decimal) -> None:
         """Somebody else trades in the account."""

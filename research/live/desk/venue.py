@@ -166,13 +166,18 @@ def _leave(lot: Any) -> None:
 
 
 def obeyed(book: Book) -> None:
-    """Act on a state of control at once, not at the next close."""
-    state = book.purse[0].state
+    """Act on a state of control at once, not at the next close.
+
+    Whoever lets the desk trade again takes back what a halt has ordered and nobody has sent.
+    """
+    state, lots = book.purse[0].state, book.lots
     if state == HALTED:
         leave(book)
     elif state > 0:
-        withdraw(book.lots)
+        withdraw(lots)
         hold(book)
+    else:
+        lots.order[lots.order == RISK_HALT] = -1
 
 
 def left(book: Book) -> dict[int, int]:
