@@ -37,7 +37,7 @@ def basis(learnt: pl.DataFrame, traded: pl.DataFrame) -> dict[str, dict[str, Any
     >>> one = pl.DataFrame({"symbol": ["A"] * 3, "time": [1, 2, 3], "close": [100.0, 100.0, 100.0]})
     >>> other = one.with_columns(close=pl.Series([101.0, 101.0, 102.0]))
     >>> {name: round(value, 5) for name, value in basis(one, other)["A"].items()}
-    {'bars': 3, 'level': 0.00995, 'spread': 0.00985}
+    {'bars': 3, 'level': 0.00995, 'spread': 0.00493}
     """
     close, both = pl.col("close"), pl.col("close_right")
     ratio = (both / close).log()

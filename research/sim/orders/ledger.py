@@ -45,9 +45,9 @@ class Ledger:
     >>> mine.trade(rules, "buy", Decimal("0.1"), Decimal(60000), "BOTH")
     Decimal('0')
     >>> mine.trade(rules, "sell", Decimal("0.04"), Decimal(61000), "BOTH")
-    Decimal('40.00')
+    Decimal('40.00000000')
     >>> mine.coins["USDT"], mine.held("BTCUSDT", "BOTH").quantity
-    (Decimal('1040.00'), Decimal('0.06'))
+    (Decimal('1040.00000000'), Decimal('0.06'))
     """
 
     def __init__(self, coins: dict[str, Decimal]) -> None:
