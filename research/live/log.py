@@ -26,6 +26,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from research.live.terminal import Terminal
+
 FILE = "log.jsonl"
 LOGS, TRADING = "logs", "trading.log"
 DAILY = (
@@ -184,17 +186,13 @@ class Log:
     stream : text file, optional
         The terminal; absent: standard error.
 
-    Attributes
-    ----------
-    lost : int
-        Lines that could not be written: a full disk must not stop what is safe without a log.
     """
 
     def __init__(self, folder: Path, *, debug: bool, secrets: Secrets, stream: Any = None) -> None:
         import structlog
 
-        self._debug, self._secrets, self._stream = debug, secrets, stream
-        self._file, self.lost = Lines(folder / FILE), 0
+        self._debug, self._secrets, self._terminal = debug, secrets, Terminal(stream)
+        self._file, self._unwritten = Lines(folder / FILE), 0
         with suppress(OSError):  # a disk that refuses is counted where lines are written
             (folder / LOGS).mkdir(exist_ok=True)
         self._trading = Lines(folder / LOGS / TRADING)
@@ -219,6 +217,11 @@ class Log:
         self._hooks = (sys.excepthook, threading.excepthook)
         sys.excepthook, threading.excepthook = self._excepthook, self._thread_hook
 
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written: a full disk must not stop what is safe without a log."""
+        return self._unwritten + self._terminal.lost
+
     def __call__(self, event: str, /, level: str = "info", **facts: Any) -> None:
         """Write one event; `facts` are numbers, texts, or lists and dicts of them."""
         said = {f"{name}_" if name in _OWN else name: value for name, value in facts.items()}
@@ -226,7 +229,7 @@ class Log:
         try:
             write(event, **said)
         except OSError:
-            self.lost += 1
+            self._unwritten += 1
 
     def bar(self, time_us: int, *, equity: float, trades: int, until: int | None = None) -> None:
         """Count one decided moment; a line is written for each hour of market time.
@@ -274,6 +277,7 @@ class Log:
         self._close_day()
         self._trading.close()
         self._file.close()
+        self._terminal.close()
 
     # -- on the way to the file --------------------------------------------------------------------
 
@@ -282,7 +286,7 @@ class Log:
 
     def _show(self, _: Any, method: str, said: MutableMapping[str, Any]) -> Any:
         if said["level"] != "debug" or self._debug:
-            self._tell(line(said))
+            self._terminal.say(line(said))
         return {**{name: said[name] for name in _OWN}, **said}
 
     def _sort(self, _: Any, method: str, said: MutableMapping[str, Any]) -> Any:
@@ -294,7 +298,7 @@ class Log:
                 with self._turn:
                     self._of_day(said).msg(json.dumps(said))
         except OSError:
-            self.lost += 1
+            self._unwritten += 1
         return said
 
     def _of_day(self, said: MutableMapping[str, Any]) -> Lines:
@@ -311,17 +315,12 @@ class Log:
         if self._day[0]:
             self._day[1].close()
 
-    def _tell(self, text: str) -> None:
-        try:
-            (self._stream or sys.stderr).write(text + "\n")
-        except (OSError, ValueError):  # the terminal is gone; the run is not
-            self.lost += 1
-
     def _excepthook(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         text = self._secrets.text("".join(traceback.format_exception(kind, error, trace)))
-        self._tell("\n".join(plain(part) for part in text.splitlines()))
+        self._terminal.say("\n".join(plain(part) for part in text.splitlines()))
+        self._terminal.flush()
         self._debug, shown = False, self._debug
         self("crash", level="debug", error=str(error), kind=kind.__name__, traceback=text)
         self._debug = shown

@@ -1,7 +1,9 @@
 """The log: JSON lines and plain ones, nothing that acts, nothing secret, no more than so much."""
 
 import io
+import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research.live import log
+from research.live.terminal import Terminal
 
 from .shown import CANARY, MINUTE, START
 
@@ -246,3 +249,40 @@ def test_closing_gives_the_hooks_back(tmp_path):
     assert sys.excepthook != before
     said.close()
     assert sys.excepthook == before
+
+
+STUCK = """
+import sys, time
+from pathlib import Path
+from research.live import log
+said = log.opened(Path(sys.argv[1]))
+for number in range(5000):
+    said("line", number=number, text="x" * 100)
+print(said.lost, flush=True)
+said.close()
+"""
+
+
+def test_a_terminal_that_nobody_reads_holds_up_nothing(tmp_path):
+    words = [sys.executable, "-c", STUCK, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        lost = int(process.stdout.readline())
+        assert process.wait(60) == 0
+        shown = process.stderr.read().decode().splitlines()
+    assert 2000 < lost < 5000 - len(shown)
+    assert [row["number"] for row in written(tmp_path)] == list(range(5000))
+    assert all(f"number={n} " in line for n, line in enumerate(shown[:-1]))
+
+
+def test_a_terminal_that_is_read_again_says_what_it_left_out(tmp_path):
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w") as stream:
+        shows = Terminal(stream)
+        count = next(n for n in itertools.count() if shows.say(f"{n:0999d}") or shows.lost)
+        while int(reader.readline()) < count - 1:
+            pass
+        shows.say("after")
+        assert reader.readline() == b"(1 lines left out)\n"
+        assert reader.readline() == b"after\n"
+        shows.close()
+        assert shows.lost == 1
