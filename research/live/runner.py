@@ -313,7 +313,7 @@ class Runner:
         elif command.name == "kill":
             await self._ask(HALTED, why, "command", **done)
         elif command.name == "resume":
-            await self._resume(command, why, **done)
+            await self._resume(command, why, done)
         elif command.name == "stop":
             self.stop("told to")
         else:
@@ -323,7 +323,7 @@ class Runner:
         self._done.add(command.id)
         folders.finish(command)
 
-    async def _resume(self, command: folders.Command, why: str, **done: Any) -> None:
+    async def _resume(self, command: folders.Command, why: str, done: dict[str, Any]) -> None:
         against = ""
         if self._broker is not None:
             accepting = bool(command.body.get("accept_venue"))
@@ -332,7 +332,8 @@ class Runner:
             self._log("not_resumed", why=against)
             note = {"kind": "not_resumed", "why": against, "time": self._last, **done}
             return self._write([("note", note)])
-        self._guards.resume()
+        async with self._lock:  # a bar in hand may be looking at what is resumed from
+            self._guards.resume()
         await self._ask(ACTIVE, why, "command", **done)
 
     def _facts(self) -> dict[str, Any]:

@@ -95,9 +95,11 @@ def _run(job: tuple[int, int]) -> dict[str, Any]:
                 _until(lambda: _moments_since_halt(folder) >= HELD)
                 if number < triggers - 1:
                     _resume(folder)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}; {_ended(process)}") from error
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
         _go_on_halted(folder)
         return {**times, **audit(journal.read(folder))}
 
@@ -114,9 +116,16 @@ def _trading(process: subprocess.Popen[bytes]) -> Path:
     """Return the folder of a process's run once it decides."""
     _until(lambda: process.poll() is not None or _decides())
     if process.poll() is not None:
-        _, said = process.communicate()
-        raise RuntimeError(f"switch: the runner ended: {said.decode()[-2000:]}")
+        raise RuntimeError("switch: nothing was decided")
     return only_run()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> str:
+    """Return what a runner said that was not heard of any more."""
+    how = "still there" if process.poll() is None else f"exit {process.returncode}"
+    process.kill()
+    said = process.stderr.read().decode() if process.stderr else ""
+    return f"the runner ({how}) said: {said[-2000:]}"
 
 
 def _decides() -> bool:
