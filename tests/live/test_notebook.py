@@ -153,7 +153,7 @@ def test_interrupting_the_cell_never_stops_trading(data):
 
 
 CELLS = [
-    f"from research import live\nrun = live.start('demo', {SMALL!r}, span='90m', speed=300)",
+    f"from research import live\nrun = live.start('demo', {SMALL!r}, span='40m', speed=400)",
     "live.watch(run)",
     "live.parity(run).unexplained, run.equity().height, live.open() is not run",
 ]
@@ -177,7 +177,7 @@ def test_a_notebook_draws_until_the_run_has_ended(data, tmp_path):
     assert sum("image/png" in data for data in shown) == 1, "one picture, drawn over"
     html = "".join(data.get("text/html", "") for data in shown)
     assert "not running since" in html and re.search("no_edge|hold|entry", html)
-    assert book.cells[2].outputs[0]["data"]["text/plain"] == "(0, 90, True)"
+    assert book.cells[2].outputs[0]["data"]["text/plain"] == "(0, 40, True)"
     pictures = updates[::2]
     gaps = [after - before for before, after in pairwise(pictures)]
     assert len(pictures) >= 3 and min(gaps[:-1]) > 0.8, gaps

@@ -173,13 +173,16 @@ def out_of_sample(
             model = judge.decide(fold, symbol, cut, bench.model(fold, symbol, cut))
             found.add(fold, cut.test, model.id, model.forecast(rows.inputs(cut.test)))
     if not found.rows:
-        raise UserError(
-            f"models: no fold has more known training rows than the {len(columns)} columns and a "
-            f"row to forecast. Of {features.height} bars {rows.key.height} have every feature: a "
-            "gap starts the warm-up anew. Bring more or less broken data, or shorten "
-            "validation.train."
-        )
+        raise _too_little(features.height, rows.key.height, len(columns))
     return Made(found.table(bench.module.CLASSES), judge.table())
+
+
+def _too_little(bars: int, known: int, columns: int) -> UserError:
+    return UserError(
+        f"models: no fold has more known training rows than the {columns} columns and a row to "
+        f"forecast. Of {bars} bars {known} have every feature: a gap starts the warm-up anew. "
+        "Bring more or less broken data, or shorten validation.train."
+    )
 
 
 def _cuts(
