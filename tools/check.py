@@ -45,12 +45,9 @@ def steps(results: Path, extra: list[str]) -> dict[str, list[str]]:
 def run(name: str, command: list[str], folder: Path) -> bool:
     """Run one step under this interpreter and say whether it passed; what it makes is not kept."""
     print(f"\ncheck: {name}", flush=True)
-    # An inherited backend would keep figures out of the notebooks the tests run; and the hundreds of
-    # processes they start compile our code and its libraries once, not each for itself.
-    left = ("MPLBACKEND", "PYTHONDONTWRITEBYTECODE")
-    env = {key: value for key, value in os.environ.items() if key not in left}
+    # An inherited backend would keep figures out of the notebooks the tests run.
+    env = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
     env |= {"ALPHABOOK_DATA": str(folder / "data"), "ALPHABOOK_REPORTS": str(folder / "reports")}
-    env |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     argv = [sys.executable, "-m", *command]
     return subprocess.call(argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL) == 0
 
