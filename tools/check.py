@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def workers() -> list[str]:
-    """Return pytest-xdist's arguments: two workers, none on a single core."""
-    return ["-n", "2"] if (os.cpu_count() or 1) > 1 else []
+    """Return pytest-xdist's arguments: three workers, as tests often wait; none on a single core."""
+    return ["-n", "3"] if (os.cpu_count() or 1) > 1 else []
 
 
 def steps(results: Path, extra: list[str]) -> dict[str, list[str]]:

@@ -139,6 +139,7 @@ def test_interrupting_the_cell_never_stops_trading(data):
             assert run.running, room.last_words(run.folder)
             time.sleep(0.1)
         assert os.getsid(folders.runner(run.folder)) != os.getsid(0)
+        live.watch(run, until_done=False)  # a library that is being imported may swallow ctrl-C
         threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         assert live.watch(run) is run
         seen = run.equity().height
