@@ -13,6 +13,9 @@ from research.errors import UserError
 from research.live import feed
 from research.live.clock import ReplayClock, VenueClock, WallClock
 from research.live.feed import Limits
+from research.live.feed.asking import Asker
+from research.live.feed.assembly import Assembly
+from research.live.feed.binance import Binance
 from research.live.net import Network
 from research.sim import Exchange
 from research.sim.faults import KINDS, RECOVERABLE, REQUEST, Fault
@@ -131,6 +134,40 @@ async def test_a_whole_day_with_the_real_limits():
     played = await play(bars, limits=Limits())
     assert plain(played.moments) == expected(bars, START)
     assert [b["planned"] for k, b in played.notes if k == "reconnect"] == [True]
+
+
+class Scripted:
+    """A host whose answers are given, in the order in which they are asked for."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    async def get(self, ask):
+        path, told = self.answers.pop(0)
+        assert ask.path.endswith(path)
+        return told
+
+
+def kline(*, volume, close="1"):
+    return [START // 1000, "1", "2", "1", close, volume, 0, "1", 1, "1", "1", "0"]
+
+
+async def test_a_candle_told_before_its_close_is_no_bar_though_both_clocks_are_past_it_now():
+    """Ours is ahead: between the answer and the look at the venue's clock its minute ended."""
+    clock = Shifted(ReplayClock(START + MINUTE - 1), 60 * MINUTE)
+    assembly = Assembly(["BTCUSDT"], MINUTE, note=print)
+    assembly.begin(START + MINUTE)
+    asker = Asker(
+        Binance(["BTCUSDT"], MINUTE), Network(), clock, assembly, deadline_us=2_000_000,
+        note=print, tell=print, limits=QUICK,
+    )  # fmt: skip
+    over = {"serverTime": START // 1000 + 60_000}
+    asker.host = Scripted(
+        ("klines", [kline(volume="3")]), ("time", over), ("klines", [kline(volume="8")])
+    )
+    await asker.confirm("BTCUSDT")
+    (bar,) = assembly.take(clock.now()).bars
+    assert bar.volume == 8.0 and not asker.host.answers
 
 
 class Shifted:

@@ -21,6 +21,8 @@ from research.live.net import Network
 if TYPE_CHECKING:
     import polars as pl
 
+    from research.live.feed.venue_feed import Wanted
+
 VENUES = ("binance", "bybit", "kraken", "replay")
 __all__ = ["VENUES", "Feed", "Limits", "open"]
 
@@ -107,63 +109,53 @@ def open(
     Traceback (most recent call last):
     research.errors.UserError: live.feed must be binance, bybit, kraken, replay, found 'binanse'...
     """
-    if names is not None and any(names[symbol] != symbol for symbol in symbols):
-        from research.live.feed.named import Named
-
-        asked: dict[str, Any] = {"deadline_us": deadline_us, "stale_us": stale_us, "bars": bars}
-        asked |= {"prints": prints, "book_delay": book_delay, "limits": limits}
-
-        def made(called: list[str], told: Note) -> Feed:
-            return open(venue, network, clock, called, interval_us, note=told, **asked)
-
-        return Named(made, {symbol: names[symbol] for symbol in symbols}, note)
     if venue not in VENUES:
         known = nearest(venue, list(VENUES))
         raise UserError(f"live.feed must be {', '.join(VENUES)}, found {venue!r}.{known}")
     if venue != "binance":
         _plain(venue, prints, book_delay)
-    if venue == "replay":
-        from research.live.feed.replay import ReplayFeed
 
-        if bars is None:
-            raise UserError("live.feed replay: needs stored bars to play. Name their table.")
-        return ReplayFeed(bars, clock, symbols, interval_us)
+    def made(called: list[str], told: Note) -> Feed:
+        if venue == "replay":
+            return _replayed(bars, clock, called, interval_us)
+        from research.live.feed.venue_feed import Wanted
+
+        patience = deadline_us, stale_us, told, limits or Limits()
+        wanted = Wanted(network, clock, called, interval_us, *patience)
+        return _of_venue(venue, wanted, prints, book_delay)
+
+    if names is None or all(names[symbol] == symbol for symbol in symbols):
+        return made(symbols, note)
+    from research.live.feed.named import Named
+
+    return Named(made, {symbol: names[symbol] for symbol in symbols}, note)
+
+
+def _replayed(
+    bars: pl.DataFrame | Path | None, clock: Clock, symbols: list[str], interval: int
+) -> Feed:
+    from research.live.feed.replay import ReplayFeed
+
+    if bars is None:
+        raise UserError("live.feed replay: needs stored bars to play. Name their table.")
+    return ReplayFeed(bars, clock, symbols, interval)
+
+
+def _of_venue(venue: str, wanted: Wanted, prints: bool, book_delay: int | None) -> Feed:
     from research.live.feed.binance import Binance
     from research.live.feed.bybit import Bybit
     from research.live.feed.kraken import Kraken
     from research.live.feed.polled import PolledFeed
-    from research.live.feed.venue_feed import VenueFeed
+    from research.live.feed.streamed import StreamedFeed
 
+    symbols, interval = wanted.symbols, wanted.interval
     if venue == "kraken":
-        return PolledFeed(
-            Kraken(symbols, interval_us),
-            network,
-            clock,
-            symbols,
-            interval_us,
-            delay_us=deadline_us,
-            stale_us=stale_us,
-            note=note,
-            limits=limits or Limits(),
-        )
-    if venue == "binance":
-        source: Binance | Bybit = Binance(
-            symbols, interval_us, prints=prints, books=book_delay is not None
-        )
-    else:
-        source = Bybit(symbols, interval_us)
-    return VenueFeed(
-        source,
-        network,
-        clock,
-        symbols,
-        interval_us,
-        deadline_us=deadline_us,
-        stale_us=stale_us,
-        note=note,
-        book_delay=book_delay,
-        limits=limits or Limits(),
-    )
+        return PolledFeed(Kraken(symbols, interval), wanted)
+    if venue == "bybit":
+        return StreamedFeed(Bybit(symbols, interval), wanted)
+    books = book_delay is not None
+    source = Binance(symbols, interval, prints=prints, books=books)
+    return StreamedFeed(source, wanted, book_delay=book_delay)
 
 
 def _plain(venue: str, prints: bool, book_delay: int | None) -> None:

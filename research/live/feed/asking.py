@@ -10,7 +10,7 @@ from research.errors import UserError
 from research.live.clock import Clock
 from research.live.feed.assembly import Assembly, Note
 from research.live.feed.limits import Limits, Pauses
-from research.live.feed.records import Bad, Unfit, Venue
+from research.live.feed.records import Ask, Bad, Unfit, Venue
 from research.live.feed.rest import Host, Refused, Unanswered
 from research.live.feed.skew import Skew, measure
 from research.live.feed.waiting import end as ended
@@ -158,31 +158,32 @@ class Asker:
 
     async def _page(self, symbol: str, opened: int, count: int) -> Page:
         """Return the closed bars that open at `opened` or in the next ``count - 1`` intervals."""
-        asked = self._clock.now()
-        told = await self.host.get(self._venue.page(symbol, opened, count))
+        asked, ask = self._clock.now(), self._venue.page(symbol, opened, count)
+        rows, newest = await self._rows(symbol, ask)
+        if self._venue.newest:  # it is open, whatever any clock says
+            self._believable(symbol, newest)
+            return self._read(symbol, rows, newest)
+        past, close = max(newest, self._assembly.proof), newest + self._interval
+        if rows and past < close <= asked and await self.measure() >= close:
+            # it is over now, and may not have been when it was told: our clock may be ahead
+            (rows, _), past = await self._rows(symbol, ask), close
+        return self._read(symbol, rows, past)
+
+    async def _rows(self, symbol: str, ask: Ask) -> tuple[list[tuple[int, object]], int]:
+        """Return the candles of one answer with their open times, and the newest of these."""
+        told = await self.host.get(ask)
         try:
             rows = [(self._venue.opened(row), row) for row in self._venue.rows(told)]
         except Unfit as unfit:
             self._bad(Bad(f"rest {symbol}", str(unfit), str(told)[:300]))
             raise Unanswered(str(unfit)) from unfit
-        newest = max((at for at, _ in rows), default=0)
-        if self._venue.newest:  # it is open, whatever any clock says
-            self._believable(symbol, newest)
-            return self._read(symbol, rows, newest)
-        past = max(newest, self._assembly.proof)
-        if rows and newest + self._interval > past and asked >= newest + self._interval:
-            past = max(past, await self._past(newest + self._interval))
-        return self._read(symbol, rows, past)
+        return rows, max((at for at, _ in rows), default=0)
 
     def _believable(self, symbol: str, newest: int) -> None:
         """Refuse an answer from the future: it would prove that bars are over that are not."""
         if newest > self.latest() + self._interval + _AHEAD:
             self._bad(Bad(f"rest {symbol}", "from the future", str(newest)))
             raise Unanswered("an answer from the future")
-
-    async def _past(self, close: int) -> int:
-        """Return `close` if it is past by the venue's clock, else 0: a last candle may be open."""
-        return close if await self.measure() >= close else 0
 
     def _read(self, symbol: str, rows: list[tuple[int, object]], past: int) -> Page:
         bars: list[Bar] = []
