@@ -352,7 +352,7 @@ def begin_trial(study: Study, bars: pl.DataFrame, what: str) -> ledger.Begun:
     what : str
         ``training``, ``evaluation`` or ``backtest``.
     """
-    settings = study.settings()
+    settings = study.tried()
     return ledger.begin(
         settings,
         lineage=dataset(study).lineage,

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from research import charges, study
+from research import charges, datasets, study
 from research.errors import UserError
 from research.schema import TableError
 
@@ -153,6 +153,24 @@ def test_round_trip_is_twice_fee_half_spread_and_slippage():
     assert charges.round_trip(made(**per_symbol, hours=[0.0] * 12 + [1.0] * 12)) == pytest.approx(
         0.0002
     )
+
+
+def test_another_venue_s_fees_are_another_trial_and_all_else_of_how_it_runs_is_none(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ALPHABOOK_DATA", str(tmp_path))
+    bars = bars_of("A", [1.0], [1.0])
+
+    def count(**options):
+        chosen = study.Study().with_options({k.replace("_", ".", 1): v for k, v in options.items()})
+        return datasets.begin_trial(chosen, bars, "backtest").done()
+
+    assert count() == 1
+    assert count(live_venue="kraken") == 2
+    assert count(live_feed="kraken") == 2
+    assert count(costs_venue="kraken_spot", live_venue="kraken", live_days=3) == 2
+    assert count(costs_fee="5 bps") == 3
+    assert count(costs_fee="5 bps", live_venue="kraken") == 3
 
 
 # filters

@@ -86,3 +86,30 @@ def test_a_fee_that_is_not_stated_is_the_markets():
     assert study.read("demo", {"data.market": "spot", "costs.fee": "3 bps"}).fee == 0.0003
     tier = {"costs.venue": "kraken_spot", "costs.tier": 1, "costs.role": "maker"}
     assert study.read("demo", tier).fee == 0.002
+
+
+@pytest.mark.parametrize(
+    ("said", "taker", "maker"),
+    [
+        ({}, 0.0005, 0.0002),
+        ({"data.source": "kraken"}, 0.004, 0.0025),
+        ({"data.venue": "kraken", "data.market": "spot"}, 0.004, 0.0025),
+        ({"data.source": "polygon", "live.venue": "kraken"}, 0.004, 0.0025),
+        ({"data.source": "binance", "live.feed": "kraken"}, 0.004, 0.0025),
+        ({"data.source": "kraken", "live.venue": "bybit"}, 0.00055, 0.0002),
+        ({"data.source": "kraken", "live.venue": "binance"}, 0.001, 0.001),
+        ({"data.source": "polygon"}, 0.001, 0.001),
+        ({"data.source": "kraken", "costs.venue": "binance_um"}, 0.0005, 0.0002),
+        ({"data.source": "kraken", "costs.fee": "1 bps"}, 0.0001, 0.0001),
+    ],
+    ids=str,
+)
+def test_the_fee_is_that_of_the_venue_which_is_traded(said, taker, maker):
+    """By hand, from the venues' own pages of fees, the lowest tier."""
+    assert study.read("demo", said).fee == taker
+    assert study.read("demo", {**said, "costs.role": "maker"}).fee == maker
+
+
+def test_trend_kraken_states_no_fee_and_is_charged_kraken_s():
+    made = study.read("trend_kraken")
+    assert (made.costs.fee, made.costs.venue, made.fee) == (None, None, 0.004)

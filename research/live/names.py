@@ -23,9 +23,9 @@ FORMS = {
 def feed(study: Study) -> str:
     """Return whose messages the feed of `study` reads, or ``replay``.
 
-    On the simulated exchange that is `live.venue`, Binance if that is not said.
+    On the simulated exchange those of `Study.venue`.
     """
-    return study.live.venue or "binance" if study.feed == "simulated" else study.feed
+    return study.venue if study.feed == "simulated" else study.feed
 
 
 def venue(study: Study) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from research.errors import UserError, nearest
+from research.study import fees
 from research.study.kinds import Count, Section
 from research.study.operating import Jobs
 from research.study.running import Live, Retrain, Risk
@@ -84,9 +85,24 @@ class Study(Section):
         return self.data.source if self.data.source in ("simulated", "kraken") else "binance"
 
     @property
+    def venue(self) -> str:
+        """Which venue is traded: ``binance``, ``bybit`` or ``kraken``; a simulated one is like it.
+
+        >>> Study().venue, read("trend_kraken").venue
+        ('binance', 'kraken')
+        """
+        said = (self.live.venue, self.live.feed, self.data.source, self.data.venue)
+        return next((place for place in said if place in fees.VENUES), "binance")
+
+    @property
+    def schedule(self) -> str:
+        """By which of `fees.SCHEDULES` fills are charged."""
+        return self.costs.venue or fees.schedule(self.venue, spot=self.spot)
+
+    @property
     def fee(self) -> float:
         """What each fill is charged, as a fraction of its notional."""
-        return self.costs.charged(spot=self.spot)
+        return self.costs.charged(self.schedule)
 
     def settings(self) -> dict[str, Any]:
         """Every setting by its dotted name, in the form a study file writes it."""
@@ -95,6 +111,11 @@ class Study(Section):
         for section in (k for k, v in plain.items() if isinstance(v, dict)):
             flat |= {f"{section}.{key}": value for key, value in plain[section].items()}
         return flat
+
+    def tried(self) -> dict[str, Any]:
+        """Every setting, and whose fees are charged where that follows from how the study runs."""
+        charged = self.costs.fee is None and self.venue != "binance"
+        return self.settings() | ({"costs.venue": self.schedule} if charged else {})
 
     def changed(self) -> dict[str, Any]:
         """Only the settings that differ from the defaults."""

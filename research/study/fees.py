@@ -20,6 +20,22 @@ SCHEDULES: dict[str, tuple[tuple[float, float], ...]] = {
     "kraken_spot": ((0.0025, 0.004), (0.002, 0.0035), (0.0014, 0.0024), (0.0012, 0.0022)),
 }
 """(maker, taker) of each tier, the lowest volume first."""
+VENUES = {
+    "binance": ("binance_um", "binance_spot"),
+    "bybit": ("bybit_linear", "bybit_linear"),
+    "kraken": ("kraken_spot", "kraken_spot"),
+}
+"""The schedules of each venue that is traded: of its futures and of its spot market, where there
+are both."""
+
+
+def schedule(venue: str, *, spot: bool) -> str:
+    """Return by which of `SCHEDULES` a venue charges.
+
+    >>> schedule("binance", spot=True), schedule("kraken", spot=False)
+    ('binance_spot', 'kraken_spot')
+    """
+    return VENUES[venue][spot]
 
 
 def fee(venue: str, tier: int, role: str) -> float:

@@ -268,7 +268,8 @@ class Costs(Section):
     fee: Rate | None = None
     """Absent: what `venue` charges at `tier` in this `role`."""
     venue: str | None = None
-    """Absent: Binance, spot where the market is spot, else USD-M futures."""
+    """Whose fees: ``binance_um``, ``binance_spot``, ``bybit_linear`` or ``kraken_spot``. Absent:
+    those of the venue that is traded, `live.venue`, or else where the bars are from."""
     tier: Annotated[int, Field(ge=0)] = 0
     role: Literal["taker", "maker"] = "taker"
     fill: Literal["open", "book"] = "open"
@@ -305,14 +306,14 @@ class Costs(Section):
 
     @model_validator(mode="after")
     def _charged(self) -> Costs:
-        self.charged(spot=False)
+        self.charged("binance_um")
         spreads = self.half_spread.values() if isinstance(self.half_spread, dict) else []
         if "books" in (self.half_spread, self.hours, *spreads) and not self.books:
             raise UserError("'books' needs costs.books: a file or folder of recorded quotes.")
         return self
 
-    def charged(self, *, spot: bool) -> float:
-        """Return the fee on each fill: the one stated, or the venue's."""
+    def charged(self, schedule: str) -> float:
+        """Return the fee on each fill: the one stated, or that of a schedule."""
         if self.fee is not None:
             return self.fee
-        return fee(self.venue or ("binance_spot" if spot else "binance_um"), self.tier, self.role)
+        return fee(self.venue or schedule, self.tier, self.role)
