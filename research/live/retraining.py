@@ -64,8 +64,10 @@ class Retraining:
         self._pending: dict[str, Any] | None = None
         self._outcome: Outcome | None = None
         known = prepared.state
-        clock = triggers.Triggers.begin(prepared.last) if known is None else _clock(known)
-        self._triggers = triggers.Triggers(triggers.Rules.of(study), clock)
+        rules = triggers.Rules.of(study)
+        begun = prepared.last if known is None else known.start["time"]
+        clock = (known and known.clock) or triggers.Triggers.begin(begun, rules)
+        self._triggers = triggers.Triggers(rules, clock)
         self._watch, self._limits = self._drift(prepared.trained)
         self._trades = [_net(trade) for trade in prepared.trades]
         if known is not None:
@@ -297,12 +299,6 @@ class Retraining:
         if self._begin is not None:
             self._begin.join()
         self._trainer.stop()
-
-
-def _clock(known: State) -> dict[str, int]:
-    """Return the retraining clock as it last was."""
-    begun = triggers.Triggers.begin(known.start["time"])
-    return known.clock or begun
 
 
 def _net(trade: dict[str, Any]) -> tuple[int, float]:

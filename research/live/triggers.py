@@ -26,6 +26,7 @@ WINDOW = 240
 TRADES = 200
 """Newest trades that a rolling Sharpe is of."""
 _US = timedelta(microseconds=1)
+_DAY = timedelta(days=1) // _US
 _YEAR = timedelta(days=365) // _US
 Kind = Literal["scheduled", "age", "drift", "sharpe"]
 
@@ -55,14 +56,16 @@ class Rules:
     every: int
     max_age: int | None = None
     sharpe: float | None = None
+    clock: int | None = None
+    """After midnight UTC, from when slots are counted; None: from the first training."""
 
     @classmethod
     def of(cls, study: Study) -> Rules:
         """Read a study's."""
-        chosen = study.retrain
+        chosen, clock = study.retrain, study.jobs.trains_at
         every = chosen.every or study.validation.step or study.validation.test
         age = None if chosen.max_age is None else chosen.max_age // _US
-        return cls(every // _US, age, chosen.sharpe)
+        return cls(every // _US, age, chosen.sharpe, None if clock is None else clock // _US)
 
 
 class Triggers:
@@ -80,9 +83,15 @@ class Triggers:
         self.rules, self.state = rules, dict(state)
 
     @staticmethod
-    def begin(trained: int) -> dict[str, int]:
-        """Return the state after a first training at `trained`, from which slots are counted."""
-        return {"anchor": trained, "slot": 0, "asked": trained}
+    def begin(trained: int, rules: Rules) -> dict[str, int]:
+        """Return the state after a first training at `trained`.
+
+        >>> minute = 60_000_000
+        >>> Triggers.begin(45 * minute, Rules(every=10 * minute, clock=30 * minute))
+        {'anchor': 1800000000, 'slot': 1, 'asked': 2700000000}
+        """
+        since = 0 if rules.clock is None else (trained - rules.clock) % _DAY
+        return {"anchor": trained - since, "slot": since // rules.every, "asked": trained}
 
     def due(
         self,

@@ -15,12 +15,15 @@ from research.store import atomic
 
 if TYPE_CHECKING:
     from research.live.alerts import Alerts
+    from research.live.journal import Event
     from research.study import Study
 
 PLAYED = ("simulated", "replay")
 """Feeds of a market that is known beforehand: nothing of it is fetched."""
 _DAY = timedelta(days=1)
 _LOOK = 0.1
+_ENDS = ("candidate", "train_failed")
+_TRIED = ("challenger", "swap", "expired", "rejected_model")
 
 
 def download(task: Task) -> str:
@@ -54,38 +57,60 @@ def train(task: Task) -> str:
 
 
 def look_after(task: Task) -> str:
-    """Wait until a run's newest training has ended, and fail if that failed.
+    """Wait until the training that was due in a run has ended, and fail if there was none.
 
-    A run trains by its bars, as its study's ``retrain.every`` says: so a replay finds the same
-    model at the same bar. This job sees to it that it happens.
+    A run trains by its bars: so a replay finds the same model at the same bar. `retrain.every`
+    counts from this job's time of day, and the job sees to it that the training happens.
     """
-    from research.live import journal
+    slot = _slot(task)
+    if slot is None:
+        return "no training is due yet"
+    events = _ended(task, slot)
+    asked = [event for event in events if event.kind == "retrain"]
+    if not asked or asked[-1].time < slot:
+        if _tried(events):
+            return "none is begun while a challenger is being tried"
+        raise UserError(f"the training that was due at {moment(slot):%Y-%m-%d %H:%M} never began.")
+    ends = [event for event in events if event.kind in _ENDS]
+    if ends[-1].kind == "train_failed":
+        raise UserError(f"the newest training failed: {ends[-1].body['why']}")
+    return f"trained at {moment(asked[-1].time):%Y-%m-%d %H:%M}: {ends[-1].body['model']}"
 
-    kinds = ("retrain", "candidate", "train_failed", "start")
+
+def _slot(task: Task) -> int | None:
+    """Return the newest moment up to `task.due` at which a run's training was due."""
+    from research.live import prepare
+    from research.live.triggers import Rules, Triggers
+
+    rules = Rules.of(task.study)
+    begun = Triggers.begin(prepare.first(_needed(task))["time"], rules)
+    passed = (task.due - begun["anchor"]) // rules.every
+    return begun["anchor"] + passed * rules.every if passed > begun["slot"] else None
+
+
+def _ended(task: Task, slot: int) -> list[Event]:
+    """Return what a run's journal says of models, when its bar at `slot` and its training are over.
+
+    Raises
+    ------
+    UserError
+        If the job is to end before.
+    """
+    from research.live import journal, prepare
+
     while True:
-        events = journal.read(_needed(task), kinds=kinds)
-        newest = events[-1]
-        if newest.kind != "retrain":
-            break
+        decided = prepare.last_decided(_needed(task))  # asked first: what follows is not older
+        events = journal.read(_needed(task), kinds=("retrain", *_ENDS, *_TRIED))
+        training = [event.kind for event in events if event.kind in ("retrain", *_ENDS)][-1:]
+        if decided >= slot and training != ["retrain"]:
+            return events
         if task.stopping.wait(_LOOK):
             raise UserError("the training has not ended.")
-    asked = [event for event in events if event.kind == "retrain"]
-    if newest.kind == "train_failed":
-        raise UserError(f"the newest training failed: {newest.body['why']}")
-    every = _every(task.study)
-    since = asked[-1].time if asked else events[0].time
-    if task.now - since > 1.5 * (every // timedelta(microseconds=1)):
-        raise UserError(
-            f"no training since {moment(since):%Y-%m-%d %H:%M}, though retrain.every is {every}."
-        )
-    if not asked:
-        return f"no training is due before {moment(since) + every:%Y-%m-%d %H:%M}"
-    came = [event.body["model"] for event in events if event.kind == "candidate"]
-    return f"trained at {moment(since):%Y-%m-%d %H:%M}: {came[-1] if came else 'not yet ready'}"
 
 
-def _every(study: Study) -> timedelta:
-    return study.retrain.every or study.validation.step or study.validation.test
+def _tried(events: list[Event]) -> bool:
+    """Return whether a challenger is being tried: until then no other model is trained."""
+    return [event.kind for event in events if event.kind in _TRIED][-1:] == ["challenger"]
 
 
 def report(task: Task) -> str:

@@ -63,8 +63,8 @@ class Jobs(Section):
     download: Daily = "01:00"
     """Bars of the day before; ``off``: never."""
     retrain: Daily = "00:30"
-    """Beside a run: its newest training is looked after, which `retrain.every` begins. Alone: the
-    model that the next run begins with is trained."""
+    """Beside a run: `retrain.every` counts from this time of day, so that its trainings are begun
+    then, and are looked after. Alone: the model that the next run begins with is trained."""
     report: Daily = "00:10"
     """Of the day before: trades, costs, incidents."""
     maintenance: Weekly = "sunday 02:00"
@@ -80,3 +80,15 @@ class Jobs(Section):
     """First models of runs that are kept; each is trained anew where it is needed again."""
     reports: Count = 60
     """Operating reports that are kept of each run."""
+
+    @property
+    def trains_at(self) -> timedelta | None:
+        """Time of the UTC day from which a run counts `retrain.every`; None: from its beginning.
+
+        >>> Jobs(live=True, retrain="00:30").trains_at
+        datetime.timedelta(seconds=1800)
+        """
+        if not self.live or self.retrain == OFF:
+            return None
+        hours, minutes = map(int, self.retrain.split(":"))
+        return timedelta(hours=hours, minutes=minutes)

@@ -17,7 +17,8 @@ DAY = 1440 * MINUTE
 
 
 def clock(**more):
-    return Triggers(Rules(**({"every": 60 * MINUTE} | more)), Triggers.begin(0))
+    rules = Rules(**({"every": 60 * MINUTE} | more))
+    return Triggers(rules, Triggers.begin(0, rules))
 
 
 def test_slots_come_once_each_and_on_time():
@@ -35,6 +36,26 @@ def test_slots_that_went_by_are_one_training():
     assert late.at == 180 * MINUTE
     assert made.due(201 * MINUTE) is None
     assert made.due(240 * MINUTE).at == 240 * MINUTE
+
+
+HALF_PAST = 30 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("every", "begun", "slots"),
+    [
+        (DAY, 0, [HALF_PAST, DAY + HALF_PAST]),  # a run that begins at midnight
+        (DAY, HALF_PAST, [DAY + HALF_PAST, 2 * DAY + HALF_PAST]),
+        (DAY, 617 * MINUTE, [DAY + HALF_PAST, 2 * DAY + HALF_PAST]),
+        (7 * DAY, 617 * MINUTE, [7 * DAY + HALF_PAST]),
+        (15 * MINUTE, 617 * MINUTE, [630 * MINUTE, 645 * MINUTE]),
+    ],
+)
+def test_beside_jobs_a_training_begins_at_the_time_that_they_say(every, begun, slots):
+    rules = Rules(every, clock=HALF_PAST)
+    made = Triggers(rules, Triggers.begin(begun, rules))
+    closes = range(begun + MINUTE, slots[-1] + MINUTE, MINUTE)
+    assert [(at, found.at) for at in closes if (found := made.due(at))] == [(s, s) for s in slots]
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,6 +117,16 @@ def test_a_study_says_how():
     assert usual == Rules(7 * DAY, None, None)
     said = {"retrain.every": "15 min", "retrain.max_age": "30 min", "retrain.sharpe": 0.4}
     assert Rules.of(study.read("demo", said)) == Rules(15 * MINUTE, 30 * MINUTE, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("said", "clock"),
+    [({}, 30), ({"jobs.retrain": "13:05"}, 785), ({"jobs.retrain": "off"}, None)],
+)
+def test_the_time_of_the_day_is_that_of_the_job(said, clock):
+    found = Rules.of(study.read("demo", {"jobs.live": True, **said})).clock
+    assert found == (clock and clock * MINUTE)
+    assert Rules.of(study.read("demo", said)).clock is None  # no job is done beside the run
 
 
 @pytest.mark.parametrize("kind", ["psi", "budget"])

@@ -12,8 +12,6 @@ from research.operations import alone
 from research.operations.table import Table
 from research.study import Study
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -37,7 +35,7 @@ def test_one_job_is_done_at_once_and_counted(place, command):
     (row,) = Table(place / "operations" / "demo").newest("download")
     assert (row.outcome, row.attempt) == ("done", 1)
     log = (place / "operations" / "demo" / "logs" / "trading.log").read_text()
-    assert "job name=download outcome=done" in log
+    assert "job time=" in log and "name=download outcome=done" in log
 
 
 def test_a_job_that_fails_leaves_with_one(place, command):

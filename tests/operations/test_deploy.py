@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -156,17 +157,17 @@ def test_the_command_of_unit_and_container_trades_and_goes_on_after_a_restart(tm
     options = [word for key, value in SMALL.items() for word in ("-o", f"{key}={value}")]
     command = [str(DEPLOY / "start.sh"), "demo", *options]
 
-    def beaten():
+    def beaten(since):
         beats = list((tmp_path / "data" / "live").glob("*/heartbeat.json"))
-        return beats and time.time() - beats[0].stat().st_mtime < 1.0
+        return beats and beats[0].stat().st_mtime > since
 
-    assert ended(started(command, tmp_path), beaten, tmp_path) == 0
-    time.sleep(1.5)  # an old heartbeat is none
-    assert ended(started(command, tmp_path), beaten, tmp_path) == 0
-    assert len(list((tmp_path / "data" / "live").iterdir())) == 1
+    for _ in range(2):
+        beats = partial(beaten, time.time())  # an old heartbeat is none
+        assert ended(started(command, tmp_path), beats, tmp_path) == 0
+    runs = [place for place in (tmp_path / "data" / "live").iterdir() if place.is_dir()]
+    assert len(runs) == 1
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_the_jobs_of_a_unit_begin_and_end_when_told_to(tmp_path):
     (words,) = settings(DEPLOY / "alphabook-jobs@.service")["ExecStart"]

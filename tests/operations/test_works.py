@@ -88,7 +88,6 @@ def files(place):
 # -- reports -------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 def test_the_report_of_a_day_says_what_the_journal_says(run, place):
     said = works.report(task("report", run, place))
     folder = place / "reports" / "demo" / "operations" / run.name / "2024-01-13_day"
@@ -210,10 +209,9 @@ def test_what_cannot_be_fetched_says_what_to_do(place):
 BINANCE = {"source": "binance"}
 
 
-@pytest.mark.long
 def test_the_model_of_the_next_run_is_trained_once(place):
-    small = {"days": 8, "symbols": 1}
-    chosen = Study(name="demo", simulated=small, validation={"train": "5 d", "test": "1 d"})
+    small = {"simulated": {"days": 4, "symbols": 1}, "model": {"name": "ridge"}}
+    chosen = Study(name="demo", validation={"train": "2 d", "test": "1 d"}, **small)
     first = works.train(task("retrain", None, place, study=chosen, due=4 * 10**15))
     before = files(place / "data" / "champions")
     assert first.startswith("a model as of 20") and before
@@ -221,48 +219,109 @@ def test_the_model_of_the_next_run_is_trained_once(place):
     assert files(place / "data" / "champions") == before
 
 
-RETRAIN = {"time": START + MINUTE, "at": START + MINUTE, "trigger": "scheduled"}
+HALF_PAST = START + 30 * MINUTE
+"""The first moment at which a run from midnight on trains: by the day, at 00:30."""
 
 
-@pytest.mark.long
+def asked(at=HALF_PAST, trigger="scheduled"):
+    return "retrain", {"time": at, "at": at, "trigger": trigger}
+
+
+def came(at=HALF_PAST, model="m-2"):
+    return "candidate", {"time": at + MINUTE, "model": model, "at": at}
+
+
+FAILED = ("train_failed", {"time": HALF_PAST + MINUTE, "at": HALF_PAST, "why": "no bars"})
+CHALLENGED = ("challenger", {"time": HALF_PAST - MINUTE, "model": "m-1"})
+EXPIRED = ("expired", {"time": HALF_PAST - MINUTE, "model": "m-1", "why": "expire"})
+
+
+def training(place, *events, due=HALF_PAST, decided=31, **more):
+    """Return the job of a run that has decided so many minutes, and did `events` with models."""
+    every = {"retrain": {"every": "1 d", **more}}
+    made = folder(place / "data" / "live", study=STUDY)
+    write(made, *begun(), *events, moment(decided))
+    return task("retrain", made, place, due=due, study=Study(**STUDY, **every))
+
+
 @pytest.mark.parametrize(
-    ("events", "now", "told"),
+    ("events", "due", "told"),
     [
-        ([], START + MINUTE, "no training is due before"),
-        ([("retrain", RETRAIN), ("candidate", {"time": START, "model": "m-2"})], 0, "m-2"),
-        ([("retrain", RETRAIN), ("train_failed", {"time": START, "why": "no bars"})], 0, None),
-        ([], START + 9 * DAY, None),
+        ([], START + 29 * MINUTE, "no training is due yet"),
+        ([asked(), came()], HALF_PAST, "trained at 2024-01-13 00:30: m-2"),
+        ([asked(HALF_PAST + MINUTE), came()], HALF_PAST, "trained at 2024-01-13 00:31: m-2"),
+        ([asked(), FAILED, asked(), came()], HALF_PAST, "m-2"),
+        ([CHALLENGED], HALF_PAST, "while a challenger is being tried"),
     ],
 )
-def test_a_run_s_own_training_is_looked_after(place, events, now, told):
-    made = folder(place / "data" / "live", study=STUDY)
-    write(made, *begun(), *events)
-    asked = task("retrain", made, place, due=now)
-    if told:
-        assert told in works.look_after(asked)
-    else:
-        with pytest.raises(UserError, match=r"training failed: no bars|no training since"):
-            works.look_after(asked)
+def test_a_run_s_own_training_is_looked_after(place, events, due, told):
+    assert told in works.look_after(training(place, *events, due=due))
 
 
-def test_a_training_that_goes_on_is_waited_for(place):
-    made = folder(place / "data" / "live", study=STUDY)
-    write(made, *begun(), ("retrain", RETRAIN))
-    asked, said = task("retrain", made, place, due=0), []
-    waiting = threading.Thread(target=lambda: said.append(works.look_after(asked)))
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ([asked(), FAILED], "the newest training failed: no bars"),
+        ([], "was due at 2024-01-13 00:30 never began"),
+        ([asked(START, "drift"), came(START)], "was due at 2024-01-13 00:30 never began"),
+        ([CHALLENGED, EXPIRED], "was due at 2024-01-13 00:30 never began"),
+    ],
+)
+def test_a_training_that_failed_or_never_began_is_a_failure(place, events, why):
+    with pytest.raises(UserError, match=why):
+        works.look_after(training(place, *events))
+
+
+def test_a_day_on_which_none_is_due_looks_at_the_newest_one(place):
+    """By the week, from 00:30 of the first day on."""
+    week = START + 7 * DAY + 30 * MINUTE - DAY  # counted from the last 00:30 before the start
+    done = [asked(week), came(week)]
+    said = training(place, *done, due=week + 2 * DAY, decided=9 * 1440, every="7 d")
+    assert "trained at 2024-01-19 00:30" in works.look_after(said)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([asked()], [came()]),  # it is trained still
+        ([], [asked(), came()]),  # the bar at which it begins has not come
+    ],
+)
+def test_a_training_that_goes_on_is_waited_for(place, before, after):
+    due, said = training(place, *before, decided=31 if before else 29), []
+    looks = due._replace(stopping=Looks(due.stopping))
+    waiting = threading.Thread(target=lambda: said.append(works.look_after(looks)))
     waiting.start()
-    time.sleep(0.3)
-    assert not said
-    with Journal.open(made) as journal:
-        journal.append(("candidate", {"time": START, "model": "m-3"}))
-    waiting.join(5)
-    assert "m-3" in said[0]
+    assert looks.stopping.twice.wait(60) and not said
+    with Journal.open(due.run) as journal:
+        journal.append(*after, moment(32))
+    waiting.join(60)
+    assert "m-2" in said[0]
+
+
+class Looks:
+    """The event that tells a job to end, and says when it was looked at twice."""
+
+    def __init__(self, stopping):
+        self._stopping, self._count, self.twice = stopping, 0, threading.Event()
+
+    def wait(self, seconds):
+        self._count += 1
+        if self._count > 1:
+            self.twice.set()
+        return self._stopping.wait(seconds)
+
+
+def test_a_job_that_waits_for_a_training_ends_when_it_is_told_to(place):
+    due = training(place, asked())
+    due.stopping.set()
+    with pytest.raises(UserError, match="has not ended"):
+        works.look_after(due)
 
 
 # -- in a process of its own ---------------------------------------------------------------------
 
 
-@pytest.mark.long
 def test_a_job_in_a_process_comes_back_as_a_line(place):
     asked = task("download", None, place, study=Study(name="demo"))
     assert process.apart(asked) == "nothing to fetch: the market is played"
@@ -313,7 +372,7 @@ def test_a_process_that_is_told_to_end_is_killed_with_its_children(place, monkey
     threading.Thread(target=stop).start()
     with pytest.raises(UserError, match="was told to end"):
         process.apart(asked)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while alive(int(mark.read_text())) and time.monotonic() < until:
         time.sleep(0.01)
     assert not alive(int(mark.read_text()))
