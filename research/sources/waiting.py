@@ -4,10 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 Done = TypeVar("Done")
+Given = ParamSpec("Given")
+
+
+def plain(work: Callable[Given, Coroutine[Any, Any, Done]], *, name: str) -> Callable[Given, Done]:
+    """Return a function that does what `work` does, without ``await``.
+
+    Parameters
+    ----------
+    work : coroutine function
+        Inside a running event loop, a notebook's, it runs in another thread.
+    name : str
+        Of that thread.
+
+    Examples
+    --------
+    >>> plain(asyncio.sleep, name="nap")(0, "slept")
+    'slept'
+    """
+
+    @wraps(work)
+    def done(*given: Given.args, **named: Given.kwargs) -> Done:
+        return finish(work(*given, **named), name=name)
+
+    done.__doc__ = (
+        f"Do what `{work.__name__}` does, without ``await``; also inside a notebook's running "
+        f"event loop.\n\n    Arguments, result and errors are those of `{work.__name__}`. In a "
+        "notebook the callables run in another thread."
+    )
+    return done
 
 
 def finish(work: Coroutine[Any, Any, Done], *, name: str) -> Done:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from research.errors import UserError
-from research.sources import waiting
+from research.sources import waiting, wishes
 from research.sources.binance.account import Account, Tally
 from research.sources.binance.archive import Archive
 from research.sources.binance.net import Host, Net, Pace
@@ -117,35 +116,7 @@ async def history(
     return tally.account()
 
 
-def download(symbols: Iterable[str], **wish: Any) -> Account:
-    """Do what `history` does, without ``await``; also inside a notebook's running event loop.
-
-    Parameters
-    ----------
-    symbols : iterable of str
-        As for `history`.
-    **wish
-        All other arguments of `history`. In a notebook the callables run in another thread.
-
-    Returns
-    -------
-    Account
-        As for `history`.
-
-    Raises
-    ------
-    UserError
-        As for `history`.
-
-    Examples
-    --------
-    >>> day = datetime(2024, 5, 1, tzinfo=UTC)
-    >>> wish = dict(start=day, end=None, interval=timedelta(minutes=7), cache=Path("cache"))
-    >>> download(["BTCUSDT"], have=lambda s, m: [], save=print, **wish)
-    Traceback (most recent call last):
-    research.errors.UserError: binance: bars of 0:07:00 are not offered, only 1m, 3m, ...
-    """
-    return waiting.finish(history(symbols, **wish), name="binance download")
+download = waiting.plain(history, name="binance download")
 
 
 def _wish(
@@ -155,23 +126,15 @@ def _wish(
     interval: timedelta,
     now: datetime,
 ) -> Wish:
-    names = (symbols,) if isinstance(symbols, str) else tuple(dict.fromkeys(symbols))
-    if not names:
-        raise UserError("binance: no symbol is asked for. Name some, as in data.symbols=BTCUSDT.")
+    names = wishes.named("binance", symbols, like="BTCUSDT")
     for name in names:
         if name != name.upper() or not name.replace("_", "").isalnum():
             raise UserError(f"binance: {name!r} is no symbol of the venue. Write it as BTCUSDT.")
-    for what, moment in (("start", start), ("end", end), ("now", now)):
-        if moment is not None and moment.tzinfo is None:
-            raise UserError(f"binance: {what} {moment} has no time zone. Say it in UTC.")
-    if end is not None and end <= start:
-        raise UserError(
-            f"binance: end {end:%Y-%m-%d %H:%M}Z must lie after start {start:%Y-%m-%d %H:%M}Z."
-        )
+    wishes.span("binance", start, end, now)
     step, clock = interval // MILLISECOND, to_ms(now)
     closed = clock // step * step
     stop = closed if end is None else min(_up(to_ms(end), step), closed)
-    return Wish(names, _up(to_ms(start), step), stop, step, clock)
+    return Wish(tuple(names), _up(to_ms(start), step), stop, step, clock)
 
 
 def _up(ms: int, step: int) -> int:

@@ -17,7 +17,7 @@ import polars as pl
 
 from research.errors import UserError
 from research.schema import BARS
-from research.sources import waiting
+from research.sources import waiting, wishes
 from research.sources.kraken.account import Account, Told
 
 REST = "https://api.kraken.com"
@@ -113,7 +113,8 @@ async def history(
     research.errors.UserError: kraken: end 2026-02-06 00:00Z must lie after start ...
     """
     names = _names(symbols)
-    minutes = _checked(start, end, interval)
+    wishes.span("kraken", start, end)
+    minutes = _minutes(interval)
     poll = _Poll(rest or REST, minutes, pace or Pace())
     rows = []
     async with aiohttp.ClientSession(trust_env=True) as session:
@@ -125,47 +126,18 @@ async def history(
     return Account(tuple(rows), poll.requests)
 
 
-def download(symbols: Iterable[str], **wish: Any) -> Account:
-    """Do what `history` does, without ``await``; also inside a notebook's running event loop.
-
-    Parameters
-    ----------
-    symbols : iterable of str
-        As for `history`.
-    **wish
-        All other arguments of `history`. In a notebook the callables run in another thread.
-
-    Returns
-    -------
-    Account
-        As for `history`.
-
-    Raises
-    ------
-    UserError
-        As for `history`.
-    """
-    return waiting.finish(history(symbols, **wish), name="kraken download")
+download = waiting.plain(history, name="kraken download")
 
 
 def _names(symbols: Iterable[str]) -> list[str]:
-    names = [symbols] if isinstance(symbols, str) else list(dict.fromkeys(symbols))
-    if not names:
-        raise UserError("kraken: no symbol is asked for. Name some, as in data.symbols=BTC-USD.")
+    names = wishes.named("kraken", symbols, like="BTC-USD")
     for name in names:
         if not _NAME.fullmatch(name):
             raise UserError(f"kraken: {name!r} is no pair. Write it as BTC-USD.")
     return names
 
 
-def _checked(start: datetime, end: datetime | None, interval: timedelta) -> int:
-    for what, moment in (("start", start), ("end", end)):
-        if moment is not None and moment.tzinfo is None:
-            raise UserError(f"kraken: {what} {moment} has no time zone. Say it in UTC.")
-    if end is not None and end <= start:
-        raise UserError(
-            f"kraken: end {end:%Y-%m-%d %H:%M}Z must lie after start {start:%Y-%m-%d %H:%M}Z."
-        )
+def _minutes(interval: timedelta) -> int:
     minutes = interval / timedelta(minutes=1)
     if minutes not in MINUTES:
         offered = ", ".join(map(str, MINUTES))

@@ -7,8 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from research.errors import UserError
-from research.sources import waiting
+from research.sources import waiting, wishes
 from research.sources.binance.net import Pace
 from research.sources.polygon import flat, signing
 from research.sources.polygon.account import Account, Tally
@@ -128,16 +127,8 @@ def download(symbols: Iterable[str], **wish: Any) -> Account:
 def _wish(
     symbols: Iterable[str], start: datetime, end: datetime | None, now: datetime
 ) -> tuple[list[str], list[date]]:
-    names = [symbols] if isinstance(symbols, str) else list(symbols)
-    if not names:
-        raise UserError("polygon: no symbol is asked for. Name some: data.symbols=X:BTC-USD.")
-    for what, moment in (("start", start), ("end", end), ("now", now)):
-        if moment is not None and moment.tzinfo is None:
-            raise UserError(f"polygon: {what} {moment} has no time zone. Say it in UTC.")
-    if end is not None and end <= start:
-        raise UserError(
-            f"polygon: end {end:%Y-%m-%d %H:%M}Z must lie after start {start:%Y-%m-%d %H:%M}Z."
-        )
+    names = wishes.named("polygon", symbols, like="X:BTC-USD")
+    wishes.span("polygon", start, end, now)
     first = start.astimezone(UTC).date()
     today = now.astimezone(UTC).date()
     beyond = today if end is None else (end.astimezone(UTC) - timedelta(microseconds=1)).date()
