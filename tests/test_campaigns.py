@@ -400,6 +400,7 @@ def test_campaigns_take_their_own_number_of_markets(monkeypatch):
         "same": ((5, 2), {}),
         "crash": ((1000, 2), {}),
         "soak": ((7, 2), {}),
+        "day": ((26, 2), {}),
         "switch": ((1000, 2), {}),
         "shadow": ((500, 2), {}),
         "books": ((1_000_000, 2), {}),

@@ -52,6 +52,7 @@ REASONS = {
     ("campaigns", "report"): "the campaign counts the verdicts a report would give",
     ("campaigns", "judgement"): "the campaign counts the verdicts a report would give",
     ("campaigns", "live"): "the campaigns of paper trading run it, kill it and prove it",
+    ("campaigns", "operations"): "the day of operation counts its jobs and its reports",
     ("campaigns", "orders"): "the campaigns of orders send them, kill their sender and count",
     ("campaigns", "recorder"): "the campaign of the recorder kills it",
     ("campaigns", "sim"): "the venue that is recorded is the simulated exchange",

@@ -11,12 +11,13 @@ from research.campaigns.paper import (
     crashes,
     equal,
     forks,
+    operation,
     place,
     sameness,
     soaking,
     switching,
 )
-from research.live import journal
+from research.live import journal, played
 
 MEMORY_MB = 60
 """More than a runner's first hours may add: what grows without end is for the campaign to see."""
@@ -88,6 +89,43 @@ def test_a_soaked_runner_holds_no_more_and_more():
     assert (found["hours"], found["bars"]) == (3, 360)
     assert found["growth_mb"] < MEMORY_MB
     assert found["most_tasks"] < 40 and found["most_files"] < 60
+
+
+FEW = {
+    "simulated.symbols": 1,
+    "simulated.days": 4,
+    "live.days": 1,
+    "validation.train": "3 d",
+    "model.name": "logistic",
+    "model.league": [],
+    "jobs.report": "00:01",
+    "jobs.retrain": "00:02",
+    "jobs.health": "1 min",
+}
+
+
+def test_a_few_minutes_of_operation_have_jobs_a_model_an_alert_and_a_report():
+    found = campaigns.day(1, 1, minutes=6, speed=60.0, **FEW)
+    wrong = ("parity_differences", "jobs_failed", "violations")
+    assert [found[name] for name in wrong] == [0, 0, 0]
+    assert (found["closes"], found["decisions"]) == (5, 5)  # there was never a fourth bar
+    assert found["models"] == {"trained": 1, "took_over": 1, "begun_at": ["2024-01-05 00:02"]}
+    done = {name: many["done"] for name, many in found["jobs"].items()}
+    assert done["retrain"] == done["closing"] == 1 and done["health"] > 1
+    assert found["alerts"] == {"gap": 1} and found["alerts_posted"] == 1
+    assert found["reports"] == ["2024-01-05_000600_sitting"] and found["requests"] >= 6
+    json.dumps(found, allow_nan=False)
+
+
+def test_what_a_venue_found_too_much_is_counted(tmp_path):
+    entries = [
+        {"kind": "request", "faults": []},
+        {"kind": "limited", "venue": "kraken"},
+        {"kind": "request", "faults": ["status"]},
+    ]
+    (tmp_path / played.EXCHANGE).write_text("\n".join(map(json.dumps, entries)))
+    found = operation._asked(tmp_path)
+    assert found == {"requests": 2, "struck": {"status": 1}, "violations": 1}
 
 
 def test_growth_is_seen():

@@ -12,6 +12,8 @@ decision, reason and fill that of the backtest?
 ``crash``: runners killed at every enumerated step and at random moments, and started again. Do
 they come to what one does that nobody disturbed?
 ``soak``: days of market time on end. Does a runner's memory grow, or anything else it holds?
+``day``: a day round the clock on a simulated Kraken. Are all jobs done, models trained, reports
+written, alerts told, decisions those of research, and no limit of the venue met?
 ``switch``: the kill switch, pulled at random moments. How soon is it latched, and does it hold?
 ``shadow``: challengers that are no better, better or stuck. Who is promoted?
 ``books``: updates of order books, some of them struck by faults. Is every gap found, none
@@ -32,7 +34,7 @@ from research.campaigns import books, frames, orders, recorder
 from research.campaigns.grid import phase
 from research.campaigns.killed import SMALL, interruption
 from research.campaigns.noise import nothing
-from research.campaigns.paper import crash, same, shadow, soak, switch
+from research.campaigns.paper import crash, day, same, shadow, soak, switch
 from research.campaigns.planted import truth
 from research.errors import UserError, nearest
 
@@ -41,6 +43,7 @@ __all__ = [
     "SEEDS",
     "SMALL",
     "crash",
+    "day",
     "interruption",
     "nothing",
     "phase",
@@ -61,6 +64,7 @@ CAMPAIGNS: dict[str, Callable[..., dict[str, Any]]] = {
     "same": same,
     "crash": crash,
     "soak": soak,
+    "day": day,
     "switch": switch,
     "shadow": shadow,
     "books": lambda count, workers: books.run(count, workers=workers),
@@ -78,6 +82,7 @@ SEEDS = {
     "same": 5,
     "crash": 1000,
     "soak": 7,
+    "day": 26,
     "switch": 1000,
     "shadow": 500,
     "books": 1_000_000,
@@ -87,7 +92,7 @@ SEEDS = {
     "order_kills": 1_000,
     "order_steps": 100_000,
 }
-"""How many markets of each kind, kills, days, triggers, contests, updates or frames; the usual."""
+"""How many markets of each kind, kills, days or hours, triggers, contests, updates or frames."""
 _OF_STUDIES = ("nothing", "phase")
 _TOO_LONG = ("markets", "cells")
 
@@ -103,8 +108,8 @@ def run(
         A key of `CAMPAIGNS`.
     seeds : int, optional
         Markets of each kind, with seeds 1, 2, 3, ...; kills for `interruption`, `crash` and
-        `recorder`, days for `soak`, triggers for `switch`, contests for `shadow`, updates for
-        `books`, messages for `frames`. Absent: `SEEDS`.
+        `recorder`, days for `soak`, hours for `day`, triggers for `switch`, contests for
+        `shadow`, updates for `books`, messages for `frames`. Absent: `SEEDS`.
     workers : int
         Processes.
     studies : sequence of str

@@ -270,8 +270,9 @@ def campaign(
         int | None,
         typer.Option(
             help="How many: simulated markets of each kind; kills for interruption, crash and "
-            "recorder, days for soak, triggers for switch, contests for shadow, messages for books "
-            "and frames, orders, kills and steps of those. Absent: as many as a claim needs.",
+            "recorder, days for soak, hours for day, triggers for switch, contests for shadow, "
+            "messages for books and frames, orders, kills and steps of those. Absent: as many as "
+            "a claim needs.",
             min=1,
         ),
     ] = None,
@@ -289,9 +290,9 @@ def campaign(
 ) -> None:
     """Long measurements that are not part of check; each ends in numbers to quote.
 
-    Of research: truth, nothing, phase, interruption. Of paper trading: same, crash, soak, switch,
-    shadow. Of order books: books, frames, recorder. Of orders: order_timeouts, order_kills,
-    order_steps.
+    Of research: truth, nothing, phase, interruption. Of paper trading: same, crash, soak, day,
+    switch, shadow. Of order books: books, frames, recorder. Of orders: order_timeouts,
+    order_kills, order_steps.
     """
     from research import campaigns
 

@@ -2,8 +2,9 @@
 
 from research.campaigns.paper.contests import shadow
 from research.campaigns.paper.crashes import crash
+from research.campaigns.paper.operation import day
 from research.campaigns.paper.sameness import same
 from research.campaigns.paper.soaking import soak
 from research.campaigns.paper.switching import switch
 
-__all__ = ["crash", "same", "shadow", "soak", "switch"]
+__all__ = ["crash", "day", "same", "shadow", "soak", "switch"]

@@ -35,7 +35,9 @@ def market(seed: int, **more: Any) -> dict[str, Any]:
 
 @contextmanager
 def store(*, memory: bool = False) -> Iterator[Path]:
-    """Let all that is stored go to a folder that is gone in the end; processes started see it too.
+    """Let all that is stored or reported go to a folder that is gone in the end.
+
+    Processes that are started see it too.
 
     Parameters
     ----------
@@ -45,16 +47,17 @@ def store(*, memory: bool = False) -> Iterator[Path]:
     """
     shared = Path("/dev/shm")
     where = shared if memory and shared.is_dir() else None
-    before = os.environ.get("ALPHABOOK_DATA")
+    names = ("ALPHABOOK_DATA", "ALPHABOOK_REPORTS")
+    before = {name: os.environ.pop(name, None) for name in names}
     with tempfile.TemporaryDirectory(prefix="alphabook-", dir=where) as place:
-        os.environ["ALPHABOOK_DATA"] = place
+        os.environ.update(dict(zip(names, (place, f"{place}/reports"))))
         try:
             yield Path(place)
         finally:
-            if before is None:
-                del os.environ["ALPHABOOK_DATA"]
-            else:
-                os.environ["ALPHABOOK_DATA"] = before
+            for name, value in before.items():
+                del os.environ[name]
+                if value is not None:
+                    os.environ[name] = value
 
 
 def trade(options: dict[str, Any], minutes: int, faults: int = 0) -> Path:

@@ -99,7 +99,7 @@ def _run(job: tuple[int, int]) -> dict[str, Any]:
             raise RuntimeError(f"{error}; {_ended(process)}") from error
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
         _go_on_halted(folder)
         return {**times, **audit(journal.read(folder))}
 
