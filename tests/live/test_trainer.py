@@ -61,7 +61,7 @@ def changed(job, **options):
 def test_a_training_is_the_fold_s_model(small, job, made):
     begun = time.perf_counter()
     assert made.start(job)
-    assert time.perf_counter() - begun < 0.1
+    assert time.perf_counter() - begun < 1  # and then it trains for longer
     pid, ranks = made._process.pid, set()
     assert os.getpgid(pid) == pid
     outcome, slowest = waited(made, look=lambda: ranks.add(os.getpriority(os.PRIO_PROCESS, pid)))

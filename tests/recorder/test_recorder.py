@@ -269,7 +269,7 @@ def test_a_second_recorder_leaves_the_first_alone(tmp_path):
                 await recorder.capture(
                     "binance_usdm", ["BTCUSDT"], ALL, tmp_path, network=venue.network()
                 )
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
 
         return await play(tmp_path, second)
 

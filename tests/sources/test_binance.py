@@ -542,11 +542,12 @@ def test_the_weight_budget_is_not_overspent(tmp_path):
     bars = market(("BTCUSDT",), interval=MINUTE, start=at("2024-04-25"))
     shelf = Shelf()
     with serve(bars, minute=1.0, interval=MINUTE) as fake:
-        pace = binance.Pace(minute=1.0, share=80 / 2400)
+        pace = binance.Pace(minute=1.0, share=80 / 2400, concurrency=2)
         wish = {"start": at("2024-04-25"), "archive": f"{fake.url}/nothing", "pace": pace}
         account = fetch(fake, shelf, tmp_path, **wish)
     assert sum(fake.used.values()) > 120
-    assert max(fake.used.values()) <= 80
+    late = pace.concurrency * 10  # sent in one minute, and met in the next by a slow machine
+    assert max(fake.used.values()) <= 80 + late
     assert account.waits > 0
     assert_frame_equal(shelf.bars, closed(bars, NOW, MINUTE))
 
