@@ -203,7 +203,8 @@ class Exchange:
         found = self.private.route(request.method, host, request.path)
         if hit is not None and hit.kind not in CHANGED:
             if found is not None:
-                self._tell("signed", path=request.path, accepted=False, faults=(hit.kind,))
+                facts = {"does": found[1].does, "cid": "", "accepted": False}
+                self._tell("signed", path=request.path, **facts, faults=(hit.kind,))
             return await self._fail(request, hit, now)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._line(request)

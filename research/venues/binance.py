@@ -10,28 +10,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, cast
 
-from research.venues.fitting import NOTHING, fit, lookup, maybe, number
-from research.venues.unified import surely, unified
-from research.venues.wire import Wire, venue_time
-from research.venues.words import (
-    Balance,
-    Book,
-    Fees,
-    Fill,
-    Income,
-    Market,
-    Order,
-    Permissions,
-    Position,
-    Refused,
-    Seen,
-    Settings,
-    Side,
-    Status,
-    Ticker,
-)
+from research.venues import words
+from research.venues.fitting import NOTHING, maybe, number
+from research.venues.unified import Futures, book_of, known, net, surely, unified
+from research.venues.wire import Wire
 
-STATUSES: dict[str, Status] = {
+STATUSES: dict[str, words.Status] = {
     "NEW": "open",
     "PARTIALLY_FILLED": "open",
     "FILLED": "filled",
@@ -51,48 +35,25 @@ TRADED = ("COMMISSION", "REALIZED_PNL")
 """Income that `fills` tell of."""
 
 
-class Binance:
+class Binance(Futures):
     """One account; see `words.Gateway`."""
 
-    name = "binance"
+    name, title = "binance", "Binance USD-M"
 
     def __init__(self, wire: Wire, account: str) -> None:
-        self.account, self._wire = account, wire
-        self._markets: dict[str, Market] = {}
-        self._names: dict[str, str] = {}
+        super().__init__(wire, account)
         self._conditional: set[str] = set()
         self._armed: set[str] = set()
 
-    async def open(self) -> None:
-        """Learn clock and markets."""
-        await self._wire.set_clock()
-        told = await self._wire.ask("load_markets", True, read=dict)
-        perpetual = [m for m in told.values() if m["swap"] and m["linear"]]
-        self._markets = {m["id"]: market(m) for m in perpetual}
-        self._names = {m["id"]: m["symbol"] for m in perpetual}
+    def _market(self, told: Mapping[str, Any]) -> words.Market:
+        return market(told)
 
-    async def close(self) -> None:
-        """Let go."""
-        await self._wire.close()
-
-    def market(self, symbol: str) -> Market:
-        """Return what is asked of orders in `symbol`."""
-        return lookup(self._markets, symbol, "Binance USD-M")
-
-    def fit(self, order: Order, price: Decimal) -> Order:
-        """Return `order` cut to tick and lot."""
-        return fit(order, self.market(order.symbol), price)
-
-    async def clock(self) -> int:
-        """Return the venue's time."""
-        return await venue_time(self._wire)
-
-    async def permissions(self) -> Permissions:
+    async def permissions(self) -> words.Permissions:
         """Return what the key may do."""
         call = "sapiGetAccountApiRestrictions"
         return await self._wire.ask(call, {}, read=_permissions)
 
-    async def settings(self, symbol: str) -> Settings:
+    async def settings(self, symbol: str) -> words.Settings:
         """Return leverage and margin of `symbol`, and the account's position mode."""
         hedged = await self._wire.ask("fapiPrivateGetPositionSideDual", {}, read=_hedged)
         asked = {"symbol": symbol}
@@ -100,38 +61,36 @@ class Binance:
             "fapiPrivateGetSymbolConfig", asked, read=lambda told: _settings(told, symbol, hedged)
         )
 
-    async def set(self, symbol: str, wanted: Settings) -> Settings:
-        """Set what differs and read it back."""
-        have = await surely(self.settings(symbol))
-        if wanted.hedged not in (None, have.hedged):
-            side = {"dualSidePosition": "true" if wanted.hedged else "false"}
-            await self._wire.change("fapiPrivatePostPositionSideDual", side, read=dict)
-        if wanted.margin not in (None, have.margin):
-            margin = "ISOLATED" if wanted.margin == "isolated" else "CROSSED"
-            asked = {"symbol": symbol, "marginType": margin}
-            await self._wire.change("fapiPrivatePostMarginType", asked, read=dict)
-        if wanted.leverage not in (None, have.leverage):
-            leverage = {"symbol": symbol, "leverage": wanted.leverage}
-            await self._wire.change("fapiPrivatePostLeverage", leverage, read=dict)
-        return await surely(self.settings(symbol))
+    def _setters(self, symbol: str, wanted: words.Settings) -> dict[str, tuple[str, Any]]:
+        hedged = {"dualSidePosition": "true" if wanted.hedged else "false"}
+        margin = "ISOLATED" if wanted.margin == "isolated" else "CROSSED"
+        return {
+            "hedged": ("fapiPrivatePostPositionSideDual", hedged),
+            "margin": ("fapiPrivatePostMarginType", {"symbol": symbol, "marginType": margin}),
+            "leverage": (
+                "fapiPrivatePostLeverage", {"symbol": symbol, "leverage": wanted.leverage},
+            ),
+        }  # fmt: skip
 
-    async def fees(self, symbol: str) -> Fees:
+    async def fees(self, symbol: str) -> words.Fees:
         """Return the account's rates."""
         return await self._wire.ask(
             "fapiPrivateGetCommissionRate",
             {"symbol": symbol},
-            read=lambda t: Fees(number(t["makerCommissionRate"]), number(t["takerCommissionRate"])),
+            read=lambda t: words.Fees(
+                number(t["makerCommissionRate"]), number(t["takerCommissionRate"])
+            ),
         )
 
-    async def balance(self) -> dict[str, Balance]:
+    async def balance(self) -> dict[str, words.Balance]:
         """Return wallet balances of the futures account."""
         return await self._wire.ask("fapiPrivateV3GetAccount", {}, read=_balances)
 
-    async def positions(self) -> dict[str, Position]:
+    async def positions(self) -> dict[str, words.Position]:
         """Return what is held, long and short of a symbol together."""
-        return await self._wire.ask("fapiPrivateV3GetPositionRisk", {}, read=_positions)
+        return net(await self._wire.ask("fapiPrivateV3GetPositionRisk", {}, read=_each(_position)))
 
-    async def ticker(self, symbol: str) -> Ticker:
+    async def ticker(self, symbol: str) -> words.Ticker:
         """Return best prices and the last one."""
         asked = {"symbol": symbol}
         last = await self._wire.ask(
@@ -141,15 +100,19 @@ class Binance:
             "fapiPublicGetTickerBookTicker", asked, read=lambda told: _ticker(told, last)
         )
 
-    async def book(self, symbol: str, depth: int = 20) -> Book:
+    async def book(self, symbol: str, depth: int = 20) -> words.Book:
         """Return best levels."""
         limit = next((d for d in DEPTHS if d >= depth), DEPTHS[-1])
         asked = {"symbol": symbol, "limit": limit}
-        return await self._wire.ask("fapiPublicGetDepth", asked, read=lambda t: _book(t, depth))
+        return await self._wire.ask(
+            "fapiPublicGetDepth",
+            asked,
+            read=lambda t: book_of(t["bids"][:depth], t["asks"][:depth], int(t["T"]) * 1000),
+        )
 
     # -- orders ------------------------------------------------------------------------------------
 
-    async def send(self, order: Order) -> Seen:
+    async def send(self, order: words.Order) -> words.Seen:
         """Send once."""
         self._armed.add(order.symbol)
         if order.kind in ("stop", "take"):
@@ -158,29 +121,23 @@ class Binance:
             "create_order", *unified(order, self._names[order.symbol]), read=_sent
         )
 
-    async def cancel(self, symbol: str, cid: str) -> Seen | None:
+    async def cancel(self, symbol: str, cid: str) -> words.Seen | None:
         """Cancel once, an order or, where there is none of that id, a conditional one."""
         if cid not in self._conditional:
             asked = {"symbol": symbol, "origClientOrderId": cid}
-            try:
-                return await self._wire.change("fapiPrivateDeleteOrder", asked, read=seen)
-            except Refused as no:
-                if no.reason != "no_such_order":
-                    raise
+            change = self._wire.change("fapiPrivateDeleteOrder", asked, read=seen)
+            if (found := await known(change)) is not None:
+                return found
         return await self._cancel_conditional(symbol, cid)
 
-    async def _cancel_conditional(self, symbol: str, cid: str) -> Seen | None:
+    async def _cancel_conditional(self, symbol: str, cid: str) -> words.Seen | None:
         """Cancel what is not triggered yet: its own answer would not say what it was."""
         found = await surely(self.find(symbol, cid))
         if found is None or found.status != "open":
             return None
-        try:
-            await self._wire.change("fapiPrivateDeleteAlgoOrder", {"clientAlgoId": cid}, read=dict)
-        except Refused as no:
-            if no.reason != "no_such_order":
-                raise
-            return None
-        return found._replace(status="cancelled")
+        asked = {"clientAlgoId": cid}
+        change = self._wire.change("fapiPrivateDeleteAlgoOrder", asked, read=dict)
+        return None if await known(change) is None else found._replace(status="cancelled")
 
     async def cancel_all(self, symbol: str) -> None:
         """Cancel all that is open in `symbol`, conditional orders too."""
@@ -188,40 +145,33 @@ class Binance:
         await self._wire.change("fapiPrivateDeleteAllOpenOrders", asked, read=dict)
         await self._wire.change("fapiPrivateDeleteAlgoOpenOrders", asked, read=dict)
 
-    async def find(self, symbol: str, cid: str) -> Seen | None:
+    async def find(self, symbol: str, cid: str) -> words.Seen | None:
         """Return an order; of a conditional one that has triggered, the order it became."""
-        asked = {"symbol": symbol, "origClientOrderId": cid}
-        found = await self._maybe("fapiPrivateGetOrder", asked, seen)
-        if found is not None:
-            return cast(Seen, found)
-        told = await self._maybe("fapiPrivateGetAlgoOrder", {"clientAlgoId": cid}, dict)
+        if found := await self._order({"symbol": symbol, "origClientOrderId": cid}):
+            return found
+        asked = {"clientAlgoId": cid}
+        told = await known(self._wire.ask("fapiPrivateGetAlgoOrder", asked, read=dict))
         if told is None:
             return None
         if actual := str(told.get("actualOrderId") or ""):
-            order = {"symbol": symbol, "orderId": actual}
-            became = await self._maybe("fapiPrivateGetOrder", order, seen)
-            return None if became is None else cast(Seen, became)._replace(cid=cid)
+            became = await self._order({"symbol": symbol, "orderId": actual})
+            return None if became is None else became._replace(cid=cid)
         return conditional(told)
 
-    async def _maybe(self, call: str, asked: Mapping[str, Any], read: Any) -> Any:
-        try:
-            return await self._wire.ask(call, asked, read=read)
-        except Refused as no:
-            if no.reason == "no_such_order":
-                return None
-            raise
+    async def _order(self, asked: Mapping[str, Any]) -> words.Seen | None:
+        return await known(self._wire.ask("fapiPrivateGetOrder", asked, read=seen))
 
-    async def open_orders(self) -> list[Seen]:
+    async def open_orders(self) -> list[words.Seen]:
         """Return all that is open, conditional orders too."""
         plain = await self._wire.ask("fapiPrivateGetOpenOrders", {}, read=_each(seen))
         waiting = await self._wire.ask("fapiPrivateGetOpenAlgoOrders", {}, read=_each(conditional))
         self._armed |= {order.symbol for order in plain}
         return plain + waiting
 
-    async def fills(self, symbol: str, since: int) -> list[Fill]:
+    async def fills(self, symbol: str, since: int) -> list[words.Fill]:
         """Return trades from `since` on: the first page by time, the others by number."""
         start, end = since // 1000, self._wire.now() // 1000
-        page: list[Fill] = []
+        page: list[words.Fill] = []
         while not page and start <= end:
             asked = {"symbol": symbol, "startTime": start, "limit": PAGE}
             if end - start >= WEEK:
@@ -236,9 +186,9 @@ class Binance:
         found = sorted(found, key=lambda one: int(one.trade))
         return [one for one in found if one.time >= since]
 
-    async def income(self, since: int) -> list[Income]:
+    async def income(self, since: int) -> list[words.Income]:
         """Return funding and whatever else came without a trade."""
-        start, found = since // 1000, dict[str, Income]()
+        start, found = since // 1000, dict[str, words.Income]()
         while True:
             asked = {"startTime": start, "limit": PAGE}
             page = await self._wire.ask("fapiPrivateGetIncome", asked, read=_each(income))
@@ -260,13 +210,13 @@ class Binance:
 # -- what it tells -------------------------------------------------------------------------------
 
 
-def market(told: Mapping[str, Any]) -> Market:
+def market(told: Mapping[str, Any]) -> words.Market:
     """Read a market as ccxt has it, by the venue's own filters."""
     info = told["info"]
     filters = {one["filterType"]: one for one in info["filters"]}
     lot, bulk = filters["LOT_SIZE"], filters.get("MARKET_LOT_SIZE", filters["LOT_SIZE"])
     notional = filters.get("MIN_NOTIONAL", {"notional": "0"})
-    return Market(
+    return words.Market(
         symbol=told["id"],
         base=told["base"],
         quote=told["quote"],
@@ -280,13 +230,13 @@ def market(told: Mapping[str, Any]) -> Market:
     )
 
 
-def seen(told: Mapping[str, Any]) -> Seen:
+def seen(told: Mapping[str, Any]) -> words.Seen:
     """Read an order."""
-    return Seen(
+    return words.Seen(
         cid=str(told["clientOrderId"]),
         id=str(told["orderId"]),
         symbol=str(told["symbol"]),
-        side=cast(Side, told["side"].lower()),
+        side=cast(words.Side, told["side"].lower()),
         quantity=number(told["origQty"]),
         filled=number(told["executedQty"]),
         average=maybe(told.get("avgPrice")),
@@ -295,13 +245,13 @@ def seen(told: Mapping[str, Any]) -> Seen:
     )
 
 
-def conditional(told: Mapping[str, Any]) -> Seen:
+def conditional(told: Mapping[str, Any]) -> words.Seen:
     """Read a conditional order that has not become another yet."""
-    return Seen(
+    return words.Seen(
         cid=str(told["clientAlgoId"]),
         id=str(told["algoId"]),
         symbol=str(told["symbol"]),
-        side=cast(Side, told["side"].lower()),
+        side=cast(words.Side, told["side"].lower()),
         quantity=number(told["quantity"]),
         filled=NOTHING,
         average=None,
@@ -310,14 +260,14 @@ def conditional(told: Mapping[str, Any]) -> Seen:
     )
 
 
-def fill(told: Mapping[str, Any]) -> Fill:
+def fill(told: Mapping[str, Any]) -> words.Fill:
     """Read a trade; it does not tell the client id of its order."""
-    return Fill(
+    return words.Fill(
         symbol=str(told["symbol"]),
         trade=str(told["id"]),
         order=str(told["orderId"]),
         cid="",
-        side=cast(Side, told["side"].lower()),
+        side=cast(words.Side, told["side"].lower()),
         quantity=number(told["qty"]),
         price=number(told["price"]),
         fee=None if told.get("commission") is None else number(told["commission"]),
@@ -327,10 +277,10 @@ def fill(told: Mapping[str, Any]) -> Fill:
     )
 
 
-def income(told: Mapping[str, Any]) -> Income:
+def income(told: Mapping[str, Any]) -> words.Income:
     """Read an entry of the account's income; its number is unique within its kind."""
     kind = str(told["incomeType"])
-    return Income(
+    return words.Income(
         id=f"{kind}:{told['tranId']}:{told.get('symbol') or ''}",
         kind="funding" if kind == "FUNDING_FEE" else kind,
         symbol=str(told.get("symbol") or ""),
@@ -340,7 +290,7 @@ def income(told: Mapping[str, Any]) -> Income:
     )
 
 
-def _sent(order: Mapping[str, Any]) -> Seen:
+def _sent(order: Mapping[str, Any]) -> words.Seen:
     told = order["info"]
     return conditional(told) if "algoId" in told else seen(told)
 
@@ -349,8 +299,8 @@ def _each(read: Any) -> Any:
     return lambda told: [read(one) for one in told]
 
 
-def _permissions(told: Mapping[str, Any]) -> Permissions:
-    return Permissions(
+def _permissions(told: Mapping[str, Any]) -> words.Permissions:
+    return words.Permissions(
         trade=bool(told["enableFutures"]),
         withdraw=bool(told["enableWithdrawals"]),
         addresses=bool(told["ipRestrict"]),
@@ -361,38 +311,27 @@ def _hedged(told: Mapping[str, Any]) -> bool:
     return str(told["dualSidePosition"]).lower() == "true"
 
 
-def _settings(told: Any, symbol: str, hedged: bool) -> Settings:
+def _settings(told: Any, symbol: str, hedged: bool) -> words.Settings:
     one = next(row for row in told if row["symbol"] == symbol)
     margin = "isolated" if one["marginType"].upper() == "ISOLATED" else "cross"
-    return Settings(int(one["leverage"]), cast(Any, margin), hedged)
+    return words.Settings(int(one["leverage"]), cast(Any, margin), hedged)
 
 
-def _balances(told: Mapping[str, Any]) -> dict[str, Balance]:
+def _balances(told: Mapping[str, Any]) -> dict[str, words.Balance]:
     return {
-        str(one["asset"]): Balance(number(one["walletBalance"]), number(one["availableBalance"]))
+        str(one["asset"]): words.Balance(
+            number(one["walletBalance"]), number(one["availableBalance"])
+        )
         for one in told["assets"]
     }
 
 
-def _positions(told: Any) -> dict[str, Position]:
-    found: dict[str, Position] = {}
-    for one in told:
-        held, symbol = number(one["positionAmt"]), str(one["symbol"])
-        if held:
-            before = found[symbol].quantity if symbol in found else NOTHING
-            found[symbol] = Position(symbol, before + held, maybe(one["entryPrice"]))
-    return {symbol: held for symbol, held in found.items() if held.quantity}
+def _position(told: Mapping[str, Any]) -> words.Position:
+    held, entry = number(told["positionAmt"]), maybe(told["entryPrice"])
+    return words.Position(str(told["symbol"]), held, entry)
 
 
-def _ticker(told: Mapping[str, Any], last: Decimal) -> Ticker:
-    return Ticker(
+def _ticker(told: Mapping[str, Any], last: Decimal) -> words.Ticker:
+    return words.Ticker(
         number(told["bidPrice"]), number(told["askPrice"]), last, int(told["time"]) * 1000
     )
-
-
-def _book(told: Mapping[str, Any], depth: int) -> Book:
-    bids, asks = (
-        [(number(price), number(size)) for price, size in told[side][:depth]]
-        for side in ("bids", "asks")
-    )
-    return Book(bids, asks, int(told["T"]) * 1000)

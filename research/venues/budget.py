@@ -5,10 +5,12 @@ A share of what may be asked in a minute is kept for orders. A silence that a ve
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
+from asyncio import sleep
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from time import monotonic
 
 from research.venues.refusals import Answer
 from research.venues.words import Refused, Unreachable
@@ -18,33 +20,49 @@ ASKING = 0.7
 """Share of a minute's weight that is not for orders alone."""
 LIMITS = {"binance": 2400}
 """Weight a minute (Binance USD-M, General Info). Others count by endpoint and say when to wait."""
-LANES = {"kraken": {"public": (2.0, 1.0), "privatePost": (12.0, 1 / 3)}}
+LANES = {"kraken": {"public": (2.0, 1.0), "privatePost": (12.0, 0.3)}}
 """By how calls begin: so many at once, and so many more each second (Kraken, Spot REST Rate Limits:
 once a second is within the limits of public calls; of private ones a counter of 15 that falls by
 0.33 a second, for the lowest tier; orders are counted apart)."""
 HEAVY = {"privatePostTradesHistory": 2.0}
 """Calls that count for more than one."""
 PATIENCE = 5.0
-"""Seconds that a question waits for its turn at most."""
+"""Seconds that a question waits at most for a silence to end, or for the next minute."""
+TURN = 30.0
+"""Seconds that a question waits at most for its turn in a lane: far more than the costliest takes
+to be saved for, or it would never be asked."""
 _LOOK = 0.05
 _ORDERS = {"x-mbx-order-count-10s": (10_000_000, 300), "x-mbx-order-count-1m": (MINUTE, 1200)}
 _SILENCES = {403: 600.0, 418: 120.0, 429: 60.0}
 
 
 class _Lane:
-    """Calls that are left; the clock that went further counts, the venue's or real time."""
+    """Calls that are left; of the venue's time and real time that counts which went further.
+
+    Whoever came first is served first: cheap calls must not eat what a costly one waits for.
+    """
 
     def __init__(self, most: float, rate: float, now: int) -> None:
-        self._most, self._rate, self.left = most, rate, most
-        self._real, self._there = time.monotonic(), now
+        self._most, self._rate, self._left = most, rate, most
+        self._real, self._there = monotonic(), now
+        self._line: deque[object] = deque()
 
-    def look(self, now: int) -> float:
-        """Return how many calls are left."""
-        real = time.monotonic()
+    def spend(self, one: object, cost: float, now: int) -> bool:
+        """Take a call if it is the turn of `one` and there is enough."""
+        if one not in self._line:
+            self._line.append(one)
+        real = monotonic()
         passed = max(real - self._real, (now - self._there) / 1e6, 0.0)
-        self._real, self._there = real, now
-        self.left = min(self._most, self.left + passed * self._rate)
-        return self.left
+        left = min(self._most, self._left + passed * self._rate)
+        if self._line[0] is not one or left < cost:
+            return False
+        self._left, self._real, self._there = left - cost, real, now
+        return True
+
+    def leave(self, one: object) -> None:
+        """Wait no longer."""
+        with suppress(ValueError):
+            self._line.remove(one)
 
 
 class Budget:
@@ -71,7 +89,7 @@ class Budget:
     @property
     def quiet(self) -> float:
         """Seconds for which the venue wants no request."""
-        return max(0.0, self._quiet_until - time.monotonic())
+        return max(0.0, self._quiet_until - monotonic())
 
     async def take(self, call: str, weight: float, *, order: bool) -> None:
         """Wait until a request may go out.
@@ -92,22 +110,35 @@ class Budget:
         Unreachable
             Of a question that would have to wait for long.
         """
-        began = time.monotonic()
-        while self._is_full(call) or (not order and not self._may_ask(call, weight)):
-            if self.quiet > PATIENCE or time.monotonic() - began > PATIENCE:
-                raise Unreachable(f"{self._venue}: asked too often, silent for {self.quiet:.0f} s")
-            await asyncio.sleep(_LOOK)
+        await self._until(lambda: not self._is_full(call), PATIENCE)
         if order:
             self._take_order()
-        elif lane := self._lane(call):
-            lane.left -= HEAVY.get(call, 1.0)
+        else:
+            await self._until(lambda: not self.quiet and self._fits(weight), PATIENCE)
+            await self._turn(call)
         self._roll()
         self.used += weight
 
-    def _may_ask(self, call: str, weight: float) -> bool:
-        lane = self._lane(call)
-        spare = lane is None or lane.look(self._now()) >= HEAVY.get(call, 1.0)
-        return spare and not self.quiet and self._fits(weight)
+    async def _turn(self, call: str) -> None:
+        """Wait for a call's turn in its lane."""
+        if lane := self._lane(call):
+            one, cost = object(), HEAVY.get(call, 1.0)
+            try:
+                await self._until(
+                    lambda: not self.quiet and lane.spend(one, cost, self._now()), TURN
+                )
+            finally:
+                lane.leave(one)
+
+    async def _until(self, may: Callable[[], bool], patience: float) -> None:
+        """Look again and again, for a while."""
+        began = monotonic()
+        while not may():
+            waited = monotonic() - began
+            if self.quiet > patience or waited > patience:
+                left = f", silent for {self.quiet:.0f} s" if self.quiet else ""
+                raise Unreachable(f"{self._venue}: asked too often, waited {waited:.0f} s{left}")
+            await sleep(_LOOK)
 
     def _lane(self, call: str) -> _Lane | None:
         call = "public" if call == "load_markets" else call
@@ -151,11 +182,11 @@ class Budget:
         reset = max(reset, self._now() + 1_000_000)
         seconds = (reset - self._now()) / 1e6
         # where the venue's clock stands still, real time has to do
-        self._full[call] = (reset, time.monotonic() + min(seconds, PATIENCE))
+        self._full[call] = (reset, monotonic() + min(seconds, PATIENCE))
 
     def _is_full(self, call: str) -> bool:
         reset, until = self._full.get(call, (0, 0.0))
-        return self._now() < reset and time.monotonic() < until
+        return self._now() < reset and monotonic() < until
 
     def _take_order(self) -> None:
         if self.quiet:
@@ -185,4 +216,4 @@ class Budget:
 
     def _be_quiet(self, seconds: float) -> None:
         # "Retry-After: 0" is no leave to hammer
-        self._quiet_until = max(self._quiet_until, time.monotonic() + max(seconds, 0.2))
+        self._quiet_until = max(self._quiet_until, monotonic() + max(seconds, 0.2))

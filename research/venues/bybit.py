@@ -7,32 +7,13 @@ taken in, not that it was done: what came of it is asked.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, cast
 
-from research.venues.fitting import NOTHING, fit, lookup, maybe, number
-from research.venues.unified import surely, unified
-from research.venues.wire import Wire, venue_time
-from research.venues.words import (
-    Balance,
-    Book,
-    Fees,
-    Fill,
-    Income,
-    Market,
-    Order,
-    Permissions,
-    Position,
-    Refused,
-    Seen,
-    Settings,
-    Side,
-    Status,
-    Ticker,
-    Unknown,
-)
+from research.venues import words
+from research.venues.fitting import NOTHING, maybe, number
+from research.venues.unified import Futures, book_of, ended, net, unified
 
-STATUSES: dict[str, Status] = {
+STATUSES: dict[str, words.Status] = {
     "New": "open",
     "PartiallyFilled": "open",
     "Untriggered": "open",
@@ -52,47 +33,19 @@ PAGES = 1000
 """More pages than any account has in a week: the end of a venue that hands out pages for ever."""
 
 
-class Bybit:
-    """One account; see `words.Gateway`."""
+class Bybit(Futures):
+    """One account; see `words.Gateway`. Its margin mode is that of the whole account."""
 
-    name = "bybit"
+    name, title = "bybit", "Bybit linear"
 
-    def __init__(self, wire: Wire, account: str) -> None:
-        self.account, self._wire = account, wire
-        self._markets: dict[str, Market] = {}
-        self._names: dict[str, str] = {}
-        self._coins: list[str] = []
+    def _market(self, told: Mapping[str, Any]) -> words.Market:
+        return market(told)
 
-    async def open(self) -> None:
-        """Learn clock and markets."""
-        await self._wire.set_clock()
-        told = await self._wire.ask("load_markets", True, read=dict)
-        perpetual = [m for m in told.values() if m["swap"] and m["linear"]]
-        self._markets = {m["id"]: market(m) for m in perpetual}
-        self._names = {m["id"]: m["symbol"] for m in perpetual}
-        self._coins = sorted({m["settle"] for m in perpetual})
-
-    async def close(self) -> None:
-        """Let go."""
-        await self._wire.close()
-
-    def market(self, symbol: str) -> Market:
-        """Return what is asked of orders in `symbol`."""
-        return lookup(self._markets, symbol, "Bybit linear")
-
-    def fit(self, order: Order, price: Decimal) -> Order:
-        """Return `order` cut to tick and lot."""
-        return fit(order, self.market(order.symbol), price)
-
-    async def clock(self) -> int:
-        """Return the venue's time."""
-        return await venue_time(self._wire)
-
-    async def permissions(self) -> Permissions:
+    async def permissions(self) -> words.Permissions:
         """Return what the key may do."""
         return await self._wire.ask("privateGetV5UserQueryApi", {}, read=_permissions)
 
-    async def settings(self, symbol: str) -> Settings:
+    async def settings(self, symbol: str) -> words.Settings:
         """Return leverage and position mode of `symbol`, and the account's margin mode."""
         margin = await self._wire.ask("privateGetV5AccountInfo", {}, read=_margin)
         asked = {**LINEAR, "symbol": symbol}
@@ -100,91 +53,67 @@ class Bybit:
             "privateGetV5PositionList", asked, read=lambda told: _settings(told, margin)
         )
 
-    async def set(self, symbol: str, wanted: Settings) -> Settings:
-        """Set what differs and read it back; the margin mode is that of the whole account."""
-        have = await surely(self.settings(symbol))
-        if wanted.hedged not in (None, have.hedged):
-            mode = {**LINEAR, "symbol": symbol, "mode": 3 if wanted.hedged else 0}
-            await self._wire.change("privatePostV5PositionSwitchMode", mode, read=dict)
-        if wanted.margin not in (None, have.margin):
-            name = "ISOLATED_MARGIN" if wanted.margin == "isolated" else "REGULAR_MARGIN"
-            asked = {"setMarginMode": name}
-            await self._wire.change("privatePostV5AccountSetMarginMode", asked, read=dict)
-        if wanted.leverage not in (None, have.leverage):
-            one = str(wanted.leverage)
-            both = {**LINEAR, "symbol": symbol, "buyLeverage": one, "sellLeverage": one}
-            await self._wire.change("privatePostV5PositionSetLeverage", both, read=dict)
-        return await surely(self.settings(symbol))
+    def _setters(self, symbol: str, wanted: words.Settings) -> dict[str, tuple[str, Any]]:
+        here, one = {**LINEAR, "symbol": symbol}, str(wanted.leverage)
+        margin = "ISOLATED_MARGIN" if wanted.margin == "isolated" else "REGULAR_MARGIN"
+        return {
+            "hedged": ("privatePostV5PositionSwitchMode", here | {"mode": 3 * bool(wanted.hedged)}),
+            "margin": ("privatePostV5AccountSetMarginMode", {"setMarginMode": margin}),
+            "leverage": (
+                "privatePostV5PositionSetLeverage", here | {"buyLeverage": one, "sellLeverage": one}
+            ),
+        }  # fmt: skip
 
-    async def fees(self, symbol: str) -> Fees:
+    async def fees(self, symbol: str) -> words.Fees:
         """Return the account's rates."""
         asked = {**LINEAR, "symbol": symbol}
         return await self._wire.ask("privateGetV5AccountFeeRate", asked, read=_fees)
 
-    async def balance(self) -> dict[str, Balance]:
+    async def balance(self) -> dict[str, words.Balance]:
         """Return wallet balances; free is what no order and no position holds."""
         asked = {"accountType": "UNIFIED"}
         return await self._wire.ask("privateGetV5AccountWalletBalance", asked, read=_balances)
 
-    async def positions(self) -> dict[str, Position]:
+    async def positions(self) -> dict[str, words.Position]:
         """Return what is held, long and short of a symbol together."""
-        found: dict[str, Position] = {}
-        for coin in self._coins:
+        held: list[words.Position] = []
+        for coin in self._coins():
             asked = {**LINEAR, "settleCoin": coin, "limit": 200}
-            for one in await self._pages("privateGetV5PositionList", asked, _position):
-                before = found[one.symbol].quantity if one.symbol in found else NOTHING
-                found[one.symbol] = one._replace(quantity=before + one.quantity)
-        return {symbol: held for symbol, held in found.items() if held.quantity}
+            held += await self._pages("privateGetV5PositionList", asked, _position)
+        return net(held)
 
-    async def ticker(self, symbol: str) -> Ticker:
+    async def ticker(self, symbol: str) -> words.Ticker:
         """Return best prices and the last one."""
         asked = {**LINEAR, "symbol": symbol}
         return await self._wire.ask("publicGetV5MarketTickers", asked, read=_ticker)
 
-    async def book(self, symbol: str, depth: int = 20) -> Book:
+    async def book(self, symbol: str, depth: int = 20) -> words.Book:
         """Return best levels."""
         asked = {**LINEAR, "symbol": symbol, "limit": min(depth, 500)}
         return await self._wire.ask("publicGetV5MarketOrderbook", asked, read=_book)
 
     # -- orders ------------------------------------------------------------------------------------
 
-    async def send(self, order: Order) -> Seen:
+    async def send(self, order: words.Order) -> words.Seen:
         """Send once; what is returned is what was taken in, not yet judged."""
         name, kind, side, quantity, price, params = unified(order, self._names[order.symbol])
         trigger = params.pop("stopLossPrice", None) or params.pop("takeProfitPrice", None)
         if trigger is not None:  # as ccxt names these two, they would be reduce-only, always
             up = (order.kind == "stop") == (order.side == "buy")
             params |= {"triggerPrice": trigger, "triggerDirection": "above" if up else "below"}
-        taken = await self._wire.change(
-            "create_order", name, kind, side, quantity, price, params, read=lambda told: told["id"]
-        )
-        if not taken:
-            raise Unknown("bybit: took an order and named no id of it")
-        return Seen(
-            order.cid, str(taken), order.symbol, order.side, order.quantity, NOTHING, None, "open",
-            self._wire.now() - self._wire.skew_us,
-        )  # fmt: skip
+        return await self._send(order, (name, kind, side, quantity, price, params))
 
-    async def cancel(self, symbol: str, cid: str) -> Seen | None:
+    async def cancel(self, symbol: str, cid: str) -> words.Seen | None:
         """Cancel once."""
         asked = {**LINEAR, "symbol": symbol, "orderLinkId": cid}
-        try:
-            await self._wire.change("privatePostV5OrderCancel", asked, read=dict)
-        except Refused as no:
-            if no.reason == "no_such_order":
-                return None
-            raise
-        found = await surely(self.find(symbol, cid))
-        if found is None:
-            raise Unknown(f"bybit: cancelled {cid}, and does not know it")
-        return found
+        return await self._cancel(symbol, cid, "privatePostV5OrderCancel", asked)
 
     async def cancel_all(self, symbol: str) -> None:
         """Cancel all that is open in `symbol`, conditional orders too."""
         asked = {**LINEAR, "symbol": symbol}
         await self._wire.change("privatePostV5OrderCancelAll", asked, read=dict)
 
-    async def find(self, symbol: str, cid: str) -> Seen | None:
+    async def find(self, symbol: str, cid: str) -> words.Seen | None:
         """Return an order: of those open or lately done, else of the past week."""
         asked = {**LINEAR, "symbol": symbol, "orderLinkId": cid}
         for call in ("privateGetV5OrderRealtime", "privateGetV5OrderHistory"):
@@ -194,15 +123,15 @@ class Bybit:
                 return found[0]
         return None
 
-    async def open_orders(self) -> list[Seen]:
+    async def open_orders(self) -> list[words.Seen]:
         """Return all that is open, conditional orders too."""
-        found: list[Seen] = []
-        for coin in self._coins:
+        found: list[words.Seen] = []
+        for coin in self._coins():
             asked = {**LINEAR, "settleCoin": coin, "limit": 50}
             found += await self._pages("privateGetV5OrderRealtime", asked, seen)
         return [one for one in found if one.status == "open"]
 
-    async def fills(self, symbol: str, since: int) -> list[Fill]:
+    async def fills(self, symbol: str, since: int) -> list[words.Fill]:
         """Return trades from `since` on, forced ones too."""
         asked = {**LINEAR, "symbol": symbol, "limit": 100}
         rows = await self._weeks("privateGetV5ExecutionList", asked, since, _trade)
@@ -211,7 +140,7 @@ class Bybit:
         named = (one if one.coin else one._replace(coin=quote) for one in found.values())
         return sorted(named, key=lambda one: (one.time, one.trade))
 
-    async def income(self, since: int) -> list[Income]:
+    async def income(self, since: int) -> list[words.Income]:
         """Return funding."""
         asked = {**LINEAR, "accountType": "UNIFIED", "type": "SETTLEMENT", "limit": 50}
         rows = await self._weeks("privateGetV5AccountTransactionLog", asked, since, income)
@@ -221,9 +150,13 @@ class Bybit:
     async def dead_man(self, seconds: float) -> None:
         """Do nothing: Bybit has no timer for all users."""
 
+    def _coins(self) -> list[str]:
+        """Return in which coins profits are paid: of a linear contract, those it is quoted in."""
+        return sorted({one.quote for one in self._markets.values()})
+
     async def _weeks(self, call: str, asked: Mapping[str, Any], since: int, read: Any) -> list[Any]:
         """Ask for the past from `since` on, a week at a time."""
-        start, end = since // 1000, (self._wire.now() - self._wire.skew_us) // 1000
+        start, end = since // 1000, self._wire.there() // 1000
         found: list[Any] = []
         while start <= end:
             span = {"startTime": start, "endTime": start + WEEK - 1}
@@ -246,12 +179,12 @@ class Bybit:
 # -- what it tells -------------------------------------------------------------------------------
 
 
-def market(told: Mapping[str, Any]) -> Market:
+def market(told: Mapping[str, Any]) -> words.Market:
     """Read a market as ccxt has it, by the venue's own filters."""
     info = told["info"]
     lot = info["lotSizeFilter"]
     most = lot.get("maxMktOrderQty") or lot.get("maxOrderQty")
-    return Market(
+    return words.Market(
         symbol=told["id"],
         base=told["base"],
         quote=told["quote"],
@@ -265,33 +198,32 @@ def market(told: Mapping[str, Any]) -> Market:
     )
 
 
-def seen(told: Mapping[str, Any]) -> Seen:
+def seen(told: Mapping[str, Any]) -> words.Seen:
     """Read an order."""
-    status, reason = STATUSES[told["orderStatus"]], str(told.get("rejectReason") or "")
-    if status == "cancelled" and reason not in BY_US:
-        status = "expired"
-    return Seen(
+    reason = str(told.get("rejectReason") or "")
+    status, reason = ended(STATUSES[told["orderStatus"]], reason, BY_US)
+    return words.Seen(
         cid=str(told["orderLinkId"]),
         id=str(told["orderId"]),
         symbol=str(told["symbol"]),
-        side=cast(Side, told["side"].lower()),
+        side=cast(words.Side, told["side"].lower()),
         quantity=number(told["qty"]),
         filled=number(told["cumExecQty"] or "0"),
         average=maybe(told.get("avgPrice")),
         status=status,
         time=int(told["createdTime"]) * 1000,
-        reason="" if reason in BY_US else reason,
+        reason=reason,
     )
 
 
-def fill(told: Mapping[str, Any]) -> Fill:
+def fill(told: Mapping[str, Any]) -> words.Fill:
     """Read an execution; its fee is in the settlement coin where none is named."""
-    return Fill(
+    return words.Fill(
         symbol=str(told["symbol"]),
         trade=str(told["execId"]),
         order=str(told["orderId"]),
         cid=str(told.get("orderLinkId") or ""),
-        side=cast(Side, told["side"].lower()),
+        side=cast(words.Side, told["side"].lower()),
         quantity=number(told["execQty"]),
         price=number(told["execPrice"]),
         fee=None if told.get("execFee") in (None, "") else number(told["execFee"]),
@@ -301,9 +233,9 @@ def fill(told: Mapping[str, Any]) -> Fill:
     )
 
 
-def income(told: Mapping[str, Any]) -> Income:
+def income(told: Mapping[str, Any]) -> words.Income:
     """Read an entry of the transaction log."""
-    return Income(
+    return words.Income(
         id=str(told["id"]),
         kind="funding" if told["type"] == "SETTLEMENT" else str(told["type"]),
         symbol=str(told.get("symbol") or ""),
@@ -313,7 +245,7 @@ def income(told: Mapping[str, Any]) -> Income:
     )
 
 
-def _trade(told: Mapping[str, Any]) -> Fill | None:
+def _trade(told: Mapping[str, Any]) -> words.Fill | None:
     return None if told["execType"] == "Funding" else fill(told)
 
 
@@ -326,10 +258,10 @@ def _rows(read: Any) -> Any:
     return lambda told: _page(told, read)[0]
 
 
-def _permissions(told: Mapping[str, Any]) -> Permissions:
+def _permissions(told: Mapping[str, Any]) -> words.Permissions:
     may, result = told["result"]["permissions"], told["result"]
     orders = "Order" in may.get("ContractTrade", []) or bool(may.get("Derivatives"))
-    return Permissions(
+    return words.Permissions(
         trade=not int(result["readOnly"]) and orders,
         withdraw="Withdraw" in may.get("Wallet", []),
         addresses=result.get("ips") not in (None, [], ["*"]),
@@ -340,41 +272,40 @@ def _margin(told: Mapping[str, Any]) -> str:
     return "isolated" if told["result"]["marginMode"] == "ISOLATED_MARGIN" else "cross"
 
 
-def _settings(told: Mapping[str, Any], margin: str) -> Settings:
+def _settings(told: Mapping[str, Any], margin: str) -> words.Settings:
     rows = told["result"]["list"]
     leverage = maybe(rows[0].get("leverage"))
     hedged = any(int(row["positionIdx"]) for row in rows)
-    return Settings(None if leverage is None else int(leverage), cast(Any, margin), hedged)
+    return words.Settings(None if leverage is None else int(leverage), cast(Any, margin), hedged)
 
 
-def _fees(told: Mapping[str, Any]) -> Fees:
+def _fees(told: Mapping[str, Any]) -> words.Fees:
     one = told["result"]["list"][0]
-    return Fees(number(one["makerFeeRate"]), number(one["takerFeeRate"]))
+    return words.Fees(number(one["makerFeeRate"]), number(one["takerFeeRate"]))
 
 
-def _balances(told: Mapping[str, Any]) -> dict[str, Balance]:
+def _balances(told: Mapping[str, Any]) -> dict[str, words.Balance]:
     found = {}
     for one in told["result"]["list"][0]["coin"]:
         total = number(one["walletBalance"] or "0")
         held = (one.get(name) for name in ("locked", "totalOrderIM", "totalPositionIM"))
         bound = sum((number(part) for part in held if part), NOTHING)
-        found[str(one["coin"])] = Balance(total, total - bound)
+        found[str(one["coin"])] = words.Balance(total, total - bound)
     return found
 
 
-def _position(told: Mapping[str, Any]) -> Position:
+def _position(told: Mapping[str, Any]) -> words.Position:
     size = number(told["size"] or "0")
     signed = -size if told["side"] == "Sell" else size
-    return Position(str(told["symbol"]), signed, maybe(told.get("avgPrice")))
+    return words.Position(str(told["symbol"]), signed, maybe(told.get("avgPrice")))
 
 
-def _ticker(told: Mapping[str, Any]) -> Ticker:
+def _ticker(told: Mapping[str, Any]) -> words.Ticker:
     one, names = told["result"]["list"][0], ("bid1Price", "ask1Price", "lastPrice")
     bid, ask, last = (number(one[name]) for name in names)
-    return Ticker(bid, ask, last, int(told["time"]) * 1000)
+    return words.Ticker(bid, ask, last, int(told["time"]) * 1000)
 
 
-def _book(told: Mapping[str, Any]) -> Book:
+def _book(told: Mapping[str, Any]) -> words.Book:
     result = told["result"]
-    bids, asks = ([(number(p), number(q)) for p, q in result[side]] for side in ("b", "a"))
-    return Book(bids, asks, int(result["ts"]) * 1000)
+    return book_of(result["b"], result["a"], int(result["ts"]) * 1000)

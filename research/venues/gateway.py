@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from research.errors import UserError, nearest
 from research.live.net import Network
 from research.venues import VENUES
+from research.venues.binance import Binance
+from research.venues.bybit import Bybit
 from research.venues.keys import Keys
+from research.venues.kraken import Kraken
 from research.venues.wire import Wire
 from research.venues.words import Gateway
+
+KINDS: dict[str, Callable[[Wire, str], Gateway]] = {
+    "binance": Binance,
+    "bybit": Bybit,
+    "kraken": Kraken,
+}
 
 
 def open_gateway(
@@ -52,19 +60,4 @@ def open_gateway(
         known = nearest(venue, list(VENUES))
         raise UserError(f"live.venue must be {', '.join(VENUES)}, found {venue!r}.{known}")
     wire = Wire(venue, network, keys, now=now, timeout=timeout, pace=pace)
-    made: Gateway = _kind(venue)(wire, account)
-    return made
-
-
-def _kind(venue: str) -> Any:
-    if venue == "binance":
-        from research.venues.binance import Binance
-
-        return Binance
-    if venue == "bybit":
-        from research.venues.bybit import Bybit
-
-        return Bybit
-    from research.venues.kraken import Kraken
-
-    return Kraken
+    return KINDS[venue](wire, account)

@@ -13,30 +13,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
 
-from research.venues.fitting import NOTHING, fit, lookup, maybe, number
-from research.venues.unified import surely, unified
-from research.venues.wire import Wire, venue_time
-from research.venues.words import (
-    WINDOW_US,
-    Balance,
-    Book,
-    Fees,
-    Fill,
-    Income,
-    Market,
-    Order,
-    Permissions,
-    Position,
-    Refused,
-    Seen,
-    Settings,
-    Side,
-    Status,
-    Ticker,
-    Unknown,
-)
+from research.venues import words
+from research.venues.fitting import maybe, number
+from research.venues.unified import Unified, book_of, ended, known, surely, unified
+from research.venues.wire import Wire
+from research.venues.words import WINDOW_US, Refused
 
-STATUSES: dict[str, Status] = {
+STATUSES: dict[str, words.Status] = {
     "pending": "open",
     "open": "open",
     "closed": "filled",
@@ -45,133 +28,96 @@ STATUSES: dict[str, Status] = {
 }
 BY_US = ("", "User requested", "User canceled", "User cancel")
 """Reasons of a cancellation that is not the venue's own."""
-PAGE = 50
-NO_SETTINGS = Settings(leverage=None, margin=None, hedged=None)
+NO_SETTINGS = words.Settings(leverage=None, margin=None, hedged=None)
 
 
-class Kraken:
+class Kraken(Unified):
     """One account; see `words.Gateway`."""
 
-    name = "kraken"
+    name, title = "kraken", "Kraken"
 
     def __init__(self, wire: Wire, account: str) -> None:
-        self.account, self._wire = account, wire
-        self._markets: dict[str, Market] = {}
+        super().__init__(wire, account)
         self._ids: dict[str, str] = {}
         self._symbols: dict[str, str] = {}
 
-    async def open(self) -> None:
-        """Learn clock and markets."""
-        await self._wire.set_clock()
-        told = await self._wire.ask("load_markets", True, read=dict)
+    def _learn(self, told: Mapping[str, Any]) -> None:
         self._markets = {name: market(one) for name, one in told.items()}
         self._ids = {name: one["id"] for name, one in told.items()}
         # answers name a pair by either of two names, neither of them the one people use
         self._symbols = {one["id"]: name for name, one in told.items()}
         self._symbols |= {one["info"]["altname"]: name for name, one in told.items()}
 
-    async def close(self) -> None:
-        """Let go."""
-        await self._wire.close()
-
-    def market(self, symbol: str) -> Market:
-        """Return what is asked of orders in `symbol`."""
-        return lookup(self._markets, symbol, "Kraken")
-
-    def fit(self, order: Order, price: Decimal) -> Order:
+    def fit(self, order: words.Order, price: Decimal) -> words.Order:
         """Return `order` cut to tick and lot; nothing is bought to reduce what is held."""
         if order.reduce_only and order.side == "buy":
             raise Refused("no_position", f"{order.symbol}: a spot account owes nothing to buy back")
-        return fit(order, self.market(order.symbol), price)
+        return super().fit(order, price)
 
-    async def clock(self) -> int:
-        """Return the venue's time, to the second."""
-        return await venue_time(self._wire)
-
-    async def permissions(self) -> Permissions:
+    async def permissions(self) -> words.Permissions:
         """Return what the key may do."""
         return await self._wire.ask("privatePostGetApiKeyInfo", {}, read=_permissions)
 
-    async def settings(self, symbol: str) -> Settings:
+    async def settings(self, symbol: str) -> words.Settings:
         """Return that there are none."""
         return NO_SETTINGS
 
-    async def set(self, symbol: str, wanted: Settings) -> Settings:
+    async def set(self, symbol: str, wanted: words.Settings) -> words.Settings:
         """Return that there are none."""
         return NO_SETTINGS
 
-    async def fees(self, symbol: str) -> Fees:
+    async def fees(self, symbol: str) -> words.Fees:
         """Return the account's rates."""
         asked = {"pair": self._id(symbol)}
         return await self._wire.ask("privatePostTradeVolume", asked, read=_fees)
 
-    async def balance(self) -> dict[str, Balance]:
+    async def balance(self) -> dict[str, words.Balance]:
         """Return coins; free is what no order holds."""
         return await self._wire.ask("privatePostBalanceEx", {}, read=self._balances)
 
-    async def positions(self) -> dict[str, Position]:
+    async def positions(self) -> dict[str, words.Position]:
         """Return of each symbol the total of its base currency."""
         coins = await self.balance()
         held = ((name, coins.get(one.base)) for name, one in self._markets.items())
         return {
-            name: Position(name, coin.total, None)
+            name: words.Position(name, coin.total, None)
             for name, coin in held
             if coin is not None and coin.total
         }
 
-    async def ticker(self, symbol: str) -> Ticker:
+    async def ticker(self, symbol: str) -> words.Ticker:
         """Return best prices and the last one; Kraken tells no time with them."""
-        asked, now = {"pair": self._id(symbol)}, self._wire.now() - self._wire.skew_us
+        asked, now = {"pair": self._id(symbol)}, self._wire.there()
         return await self._wire.ask("publicGetTicker", asked, read=lambda told: _ticker(told, now))
 
-    async def book(self, symbol: str, depth: int = 20) -> Book:
+    async def book(self, symbol: str, depth: int = 20) -> words.Book:
         """Return best levels."""
-        asked = {"pair": self._id(symbol), "count": min(depth, 500)}
-        now = self._wire.now() - self._wire.skew_us
+        asked, now = {"pair": self._id(symbol), "count": min(depth, 500)}, self._wire.there()
         return await self._wire.ask("publicGetDepth", asked, read=lambda told: _book(told, now))
 
     # -- orders ------------------------------------------------------------------------------------
 
-    async def send(self, order: Order) -> Seen:
+    async def send(self, order: words.Order) -> words.Seen:
         """Send once; without short selling whatever is sold reduces what is held."""
         plain = order._replace(reduce_only=False)
         *how, params = unified(plain, order.symbol)
-        now = self._wire.now() - self._wire.skew_us
-        params |= {"oflags": "fciq", "deadline": _stamp(now + WINDOW_US)}
-        taken = await self._wire.change("create_order", *how, params, read=lambda told: told["id"])
-        if not taken:
-            raise Unknown("kraken: took an order and named no id of it")
-        return Seen(
-            order.cid, str(taken), order.symbol, order.side, order.quantity, NOTHING, None, "open",
-            now,
-        )  # fmt: skip
+        params |= {"oflags": "fciq", "deadline": _stamp(self._wire.there() + WINDOW_US)}
+        return await self._send(order, (*how, params))
 
-    async def cancel(self, symbol: str, cid: str) -> Seen | None:
+    async def cancel(self, symbol: str, cid: str) -> words.Seen | None:
         """Cancel once."""
-        try:
-            await self._wire.change("privatePostCancelOrder", {"cl_ord_id": cid}, read=_cancelled)
-        except Refused as no:
-            if no.reason == "no_such_order":
-                return None
-            raise
-        found = await surely(self.find(symbol, cid))
-        if found is None:
-            raise Unknown(f"kraken: cancelled {cid}, and does not know it")
-        return found
+        return await self._cancel(
+            symbol, cid, "privatePostCancelOrder", {"cl_ord_id": cid}, read=_cancelled
+        )
 
     async def cancel_all(self, symbol: str) -> None:
         """Cancel what is open in `symbol`, one by one: Kraken's own way takes other symbols too."""
         for order in await surely(self.open_orders()):
-            if order.symbol != symbol:
-                continue
-            try:
+            if order.symbol == symbol:
                 asked = {"txid": order.id}
-                await self._wire.change("privatePostCancelOrder", asked, read=_cancelled)
-            except Refused as no:
-                if no.reason != "no_such_order":
-                    raise
+                await known(self._wire.change("privatePostCancelOrder", asked, read=_cancelled))
 
-    async def find(self, symbol: str, cid: str) -> Seen | None:
+    async def find(self, symbol: str, cid: str) -> words.Seen | None:
         """Return an order, open or done."""
         for call, kind in (("OpenOrders", "open"), ("ClosedOrders", "closed")):
             rows = await self._orders(f"privatePost{call}", {"cl_ord_id": cid}, kind)
@@ -180,20 +126,20 @@ class Kraken:
                 return found[0]
         return None
 
-    async def open_orders(self) -> list[Seen]:
+    async def open_orders(self) -> list[words.Seen]:
         """Return all that is open, conditional orders too."""
         return await self._orders("privatePostOpenOrders", {}, "open")
 
-    async def _orders(self, call: str, asked: Mapping[str, Any], kind: str) -> list[Seen]:
+    async def _orders(self, call: str, asked: Mapping[str, Any], kind: str) -> list[words.Seen]:
         return await self._wire.ask(
             call,
             asked,
             read=lambda told: [self._seen(id_, one) for id_, one in told["result"][kind].items()],
         )
 
-    async def fills(self, symbol: str, since: int) -> list[Fill]:
+    async def fills(self, symbol: str, since: int) -> list[words.Fill]:
         """Return trades from `since` on; newer ones that come meanwhile only shift the pages."""
-        found: dict[str, Fill] = {}
+        found: dict[str, words.Fill] = {}
         seen = 0
         while True:
             asked = {"start": since // 1_000_000 - 1, "ofs": seen}
@@ -205,7 +151,7 @@ class Kraken:
         kept = (one for one in found.values() if one.symbol == symbol and one.time >= since)
         return sorted(kept, key=lambda one: (one.time, one.trade))
 
-    async def income(self, since: int) -> list[Income]:
+    async def income(self, since: int) -> list[words.Income]:
         """Return nothing: what is held on a spot account pays no funding."""
         return []
 
@@ -223,38 +169,37 @@ class Kraken:
     def _symbol(self, pair: str) -> str:
         return self._symbols.get(pair, pair)
 
-    def _seen(self, id_: str, told: Mapping[str, Any]) -> Seen:
+    def _seen(self, id_: str, told: Mapping[str, Any]) -> words.Seen:
         about, reason = told["descr"], str(told.get("reason") or "")
-        status, filled = STATUSES[told["status"]], number(told["vol_exec"])
-        if status == "cancelled" and reason not in BY_US:
-            status = "expired"
-        return Seen(
+        status, reason = ended(STATUSES[told["status"]], reason, BY_US)
+        filled = number(told["vol_exec"])
+        return words.Seen(
             cid=str(told.get("cl_ord_id") or ""),
             id=id_,
             symbol=self._symbol(str(about["pair"])),
-            side=cast(Side, about["type"]),
+            side=cast(words.Side, about["type"]),
             quantity=number(told["vol"]),
             filled=filled,
             average=maybe(told.get("price")) if filled else None,
             status=status,
             time=_us(told["opentm"]),
-            reason="" if reason in BY_US else reason,
+            reason=reason,
         )
 
-    def _trades(self, told: Mapping[str, Any]) -> tuple[list[Fill], int]:
+    def _trades(self, told: Mapping[str, Any]) -> tuple[list[words.Fill], int]:
         result = told["result"]
         page = [self._fill(id_, one) for id_, one in result["trades"].items()]
         return page, int(result["count"])
 
-    def _fill(self, id_: str, told: Mapping[str, Any]) -> Fill:
+    def _fill(self, id_: str, told: Mapping[str, Any]) -> words.Fill:
         symbol = self._symbol(str(told["pair"]))
         known = self._markets.get(symbol)
-        return Fill(
+        return words.Fill(
             symbol=symbol,
             trade=id_,
             order=str(told["ordertxid"]),
             cid="",
-            side=cast(Side, told["type"]),
+            side=cast(words.Side, told["type"]),
             quantity=number(told["vol"]),
             price=number(told["price"]),
             fee=None if told.get("fee") is None else number(told["fee"]),
@@ -263,19 +208,21 @@ class Kraken:
             time=_us(told["time"]),
         )
 
-    def _balances(self, told: Mapping[str, Any]) -> dict[str, Balance]:
-        found: dict[str, Balance] = {}
+    def _balances(self, told: Mapping[str, Any]) -> dict[str, words.Balance]:
+        found: dict[str, words.Balance] = {}
         for asset, one in told["result"].items():
             total, held = number(one["balance"]), number(one.get("hold_trade") or "0")
-            found[str(self._wire.client.safe_currency_code(asset))] = Balance(total, total - held)
+            found[str(self._wire.client.safe_currency_code(asset))] = words.Balance(
+                total, total - held
+            )
         return found
 
 
-def market(told: Mapping[str, Any]) -> Market:
+def market(told: Mapping[str, Any]) -> words.Market:
     """Read a market as ccxt has it, by the venue's own steps."""
     info = told["info"]
     tick = info.get("tick_size") or Decimal(1).scaleb(-int(info["pair_decimals"]))
-    return Market(
+    return words.Market(
         symbol=told["symbol"],
         base=told["base"],
         quote=told["quote"],
@@ -303,35 +250,36 @@ def _us(seconds: Any) -> int:
     return int(number(seconds) * 1_000_000)
 
 
-def _cancelled(told: Mapping[str, Any]) -> None:
-    if not int(told["result"]["count"]):
+def _cancelled(told: Mapping[str, Any]) -> int:
+    count = int(told["result"]["count"])
+    if not count:
         raise Refused("no_such_order", "nothing was cancelled")
+    return count
 
 
-def _permissions(told: Mapping[str, Any]) -> Permissions:
+def _permissions(told: Mapping[str, Any]) -> words.Permissions:
     result = told["result"]
     may = result["permissions"]
-    return Permissions(
+    return words.Permissions(
         trade="modify-trades" in may,
         withdraw="withdraw-funds" in may,
         addresses=bool(result.get("ipAllowlist")),
     )
 
 
-def _fees(told: Mapping[str, Any]) -> Fees:
+def _fees(told: Mapping[str, Any]) -> words.Fees:
     """Read rates, which Kraken tells in percent."""
     result = told["result"]
     taker = next(iter(result["fees"].values()))
     maker = next(iter((result.get("fees_maker") or result["fees"]).values()))
-    return Fees(number(maker["fee"]) / 100, number(taker["fee"]) / 100)
+    return words.Fees(number(maker["fee"]) / 100, number(taker["fee"]) / 100)
 
 
-def _ticker(told: Mapping[str, Any], now: int) -> Ticker:
+def _ticker(told: Mapping[str, Any], now: int) -> words.Ticker:
     one = next(iter(told["result"].values()))
-    return Ticker(number(one["b"][0]), number(one["a"][0]), number(one["c"][0]), now)
+    return words.Ticker(number(one["b"][0]), number(one["a"][0]), number(one["c"][0]), now)
 
 
-def _book(told: Mapping[str, Any], now: int) -> Book:
+def _book(told: Mapping[str, Any], now: int) -> words.Book:
     one = next(iter(told["result"].values()))
-    bids, asks = ([(number(row[0]), number(row[1])) for row in one[k]] for k in ("bids", "asks"))
-    return Book(bids, asks, now)
+    return book_of(one["bids"], one["asks"], now)

@@ -8,50 +8,23 @@ of it; where none came, a change may have happened (`Unknown`) and a question ha
 from __future__ import annotations
 
 import asyncio
+import binascii
 import math
-import ssl
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Never, TypeVar
 
-import aiohttp
 import orjson
 
-from research.errors import UserError
 from research.live.log import Secrets, redacted
 from research.live.net import Network
 from research.venues.budget import Budget
+from research.venues.client import Session, client, real_now
 from research.venues.keys import Keys
 from research.venues.refusals import UNKNOWN, Answer, code_of, meaning
-from research.venues.words import WINDOW_US, Refused, Unknown, Unreachable
+from research.venues.words import Refused, Unknown, Unreachable
 
 T = TypeVar("T")
-CLIENTS = {"binance": "binanceusdm", "bybit": "bybit", "kraken": "kraken"}
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "binance": {
-        "recvWindow": WINDOW_US // 1000,
-        "fetchMargins": False,
-        "warnOnFetchOpenOrdersWithoutSymbol": False,
-    },
-    # the account is a unified one, or `permissions` says that it is not: ccxt need not ask
-    "bybit": {
-        "recvWindow": WINDOW_US // 1000,
-        "fetchMarkets": {"types": ["linear"]},
-        "loadAllOptions": False,
-        "enableUnifiedMargin": False,
-        "enableUnifiedAccount": True,
-    },
-    "kraken": {},
-}
-# ccxt's own window lets three private questions through in ten seconds; Kraken a dozen at once
-_PACES = {
-    "kraken": {
-        "rateLimiterAlgorithm": "leakyBucket",
-        "tokenBucket": {"capacity": 30.0, "tokens": 30.0},
-    }
-}
 _SHOWN = 300
 _TRIES = 2
 """How often a question is asked again that the venue will answer another time."""
@@ -70,6 +43,26 @@ class Call:
         self.name, self.order = name, order
         self.sent = False
         self.answer: Answer | None = None
+        self.release: Callable[[], None] = _nothing
+        """End the turn that it has."""
+
+    async def take(self, turn: asyncio.Lock) -> None:
+        """Wait for the one before to be answered; or for a while, as it has arrived by then."""
+        self.release()  # of a request that went before
+        await turn.acquire()
+        held = [turn]
+        late = asyncio.get_running_loop().call_later(_ARRIVAL, lambda: held.pop().release())
+
+        def release() -> None:
+            late.cancel()
+            if held:
+                held.pop().release()
+
+        self.release = release
+
+
+def _nothing() -> None:
+    """Have no turn to end."""
 
 
 _call: ContextVar[Call] = ContextVar("call")
@@ -105,19 +98,33 @@ class Wire:
         timeout: float,
         pace: float,
     ) -> None:
-        self.venue, self.now, self._pace = venue, now or _now, pace
+        self.venue, self.now, self._pace = venue, now or real_now, pace
         self._secrets = Secrets([keys.key, keys.secret])
         self.budget = Budget(venue, self.now)
         # a nonce that comes after a higher one is refused: one signed request at a time
         self._turn = asyncio.Lock() if venue == "kraken" else None
-        self.client = _client(venue, network, keys, self, timeout)
+        self.client = client(venue, keys, now=self.now, timeout=timeout)
         self._throttle = self.client.throttle
         self.client.throttle = self._pause
+        self._session = Session(network, self._leaving, self._heard)
 
-    @property
-    def skew_us(self) -> int:
-        """How far this machine's clock is ahead of the venue's, as far as that is certain."""
-        return int(self.client.options.get("timeDifference", 0)) * 1000
+    def open(self) -> None:
+        """Take requests."""
+        self.client.open()
+        self.client.session = self._session
+
+    async def close(self) -> None:
+        """Let go of the session, whose connections are the network's."""
+        await self.client.close()
+
+    def there(self) -> int:
+        """Return the venue's time by our clock, as far as it is certain that ours is off."""
+        return self.now() - int(self.client.options.get("timeDifference", 0)) * 1000
+
+    async def time(self) -> int:
+        """Return the venue's time as it tells it, microseconds."""
+        call, read = _TIME[self.venue]
+        return await self.ask(call, read=read)
 
     async def ask(self, call: str, *args: Any, read: Callable[[Any], T]) -> T:
         """Return what `read` makes of an answer; nothing is changed at the venue.
@@ -166,14 +173,11 @@ class Wire:
     async def set_clock(self) -> None:
         """Measure how far this machine's clock is off; what is within doubt counts as nothing."""
         asked = self.now()
-        there = await self._asked(*_TIME[self.venue])
+        call, read = _TIME[self.venue]
+        there = await self._asked(call, (), read)
         here = self.now()
         off, doubt = (asked + here) // 2 - there, (here - asked) // 2 + _COARSE[self.venue]
         self.client.options["timeDifference"] = off // 1000 if abs(off) > doubt else 0
-
-    async def close(self) -> None:
-        """Let go of the session, which stays open."""
-        await self.client.close()
 
     async def _asked(self, call: str, args: Any, read: Callable[[Any], T]) -> T:
         this = Call(call, order=False)
@@ -188,35 +192,29 @@ class Wire:
         """Make a request; whether it is answered is noted in `this`."""
         told = _call.set(this)
         try:
-            async with self._one_by_one(this.name):
-                return await getattr(self.client, this.name)(*args)
+            return await getattr(self.client, this.name)(*args)
         finally:
+            this.release()
             _call.reset(told)
 
-    @asynccontextmanager
-    async def _one_by_one(self, call: str) -> AsyncIterator[None]:
-        """Wait for the one before to be answered; or for a while, as it has arrived by then."""
-        if self._turn is None or call.startswith("public") or call == "load_markets":
-            yield
-            return
-        await self._turn.acquire()
-        held = [self._turn]
-        late = asyncio.get_running_loop().call_later(_ARRIVAL, lambda: held.pop().release())
-        try:
-            yield
-        finally:
-            late.cancel()
-            if held:
-                held.pop().release()
-
     async def _pause(self, weight: float | None = None) -> None:
-        """Stand in for ccxt's throttle: our budget first, then its own pace."""
+        """Stand in for ccxt's throttle: our budget first, then its own pace.
+
+        What is signed next must be the next to leave, so that the turn is taken last: an order
+        stands behind no question that waits for its budget.
+        """
         this = _call.get()
         await self.budget.take(this.name, weight or 0.0, order=this.order)
-        if math.isfinite(self._pace) and not this.order:  # an order stands behind no question
+        if math.isfinite(self._pace) and not this.order:
             await self._throttle((weight or 0.0) / self._pace)
+        public = this.name.startswith("public") or this.name == "load_markets"
+        if self._turn is not None and not public:
+            await this.take(self._turn)
 
-    def heard(self, status: int, headers: Any, body: str) -> None:
+    def _leaving(self) -> None:
+        _call.get().sent = True
+
+    def _heard(self, status: int, headers: Any, body: str) -> None:
         """Take in an answer as it came."""
         try:
             told = orjson.loads(body)
@@ -232,8 +230,7 @@ class Wire:
 
     def _changed(self, this: Call, error: Exception) -> Never:
         sure = _definite(error)
-        if not this.sent and sure:  # ccxt itself would not send it
-            raise Refused("other", self._words(error)) from None
+        self._unsent(this, error)
         if this.answer is not None and (this.answer.code or this.answer.status >= 300):
             reason = meaning(self.venue, this.answer, sure=sure)
             if reason != UNKNOWN:
@@ -242,15 +239,23 @@ class Wire:
 
     def _unanswered(self, this: Call, error: Exception) -> Never:
         sure = _definite(error)
-        if not this.sent and sure:
-            raise Refused("other", self._words(error)) from None
-        if this.answer is not None and this.answer.code:
+        self._unsent(this, error)
+        if this.answer is not None and this.answer.code and this.answer.status < 500:
             reason = meaning(self.venue, this.answer, sure=sure)
             if reason == "too_often":
                 raise _Crowded(f"{self.venue}: {self._words(this.answer.text)}") from None
             if reason != UNKNOWN:
                 raise Refused(reason, self._words(this.answer.text)) from None
         raise Unreachable(f"{self.venue}: {self._words(error)}") from None
+
+    def _unsent(self, this: Call, error: Exception) -> None:
+        """Refuse what ccxt itself would not send."""
+        if this.sent:
+            return
+        if isinstance(error, binascii.Error):
+            raise Refused("keys", "the secret is not one: it is not in base64") from None
+        if _definite(error):
+            raise Refused("other", self._words(error)) from None
 
     def _words(self, said: object) -> str:
         """Return what was said, short and without secrets."""
@@ -281,81 +286,10 @@ def _kraken_time(told: Any) -> int:
     return int(told["result"]["unixtime"]) * 1_000_000
 
 
-_TIME: dict[str, tuple[str, tuple[()], Callable[[Any], int]]] = {
-    "binance": ("fapiPublicGetTime", (), _server_time),
-    "bybit": ("publicGetV5MarketTime", (), _bybit_time),
-    "kraken": ("publicGetTime", (), _kraken_time),
+_TIME: dict[str, tuple[str, Callable[[Any], int]]] = {
+    "binance": ("fapiPublicGetTime", _server_time),
+    "bybit": ("publicGetV5MarketTime", _bybit_time),
+    "kraken": ("publicGetTime", _kraken_time),
 }
 _COARSE = {"binance": 1_000, "bybit": 1_000, "kraken": 1_000_000}
 """Microseconds in which a venue tells the time."""
-
-
-async def venue_time(wire: Wire) -> int:
-    """Return a venue's time, microseconds."""
-    call, args, read = _TIME[wire.venue]
-    return await wire.ask(call, *args, read=read)
-
-
-class _Session:
-    """What ccxt takes for a session: it follows no redirect, as keys must not go elsewhere."""
-
-    def __init__(self, network: Network, wire: Wire) -> None:
-        self._network, self._wire = network, wire
-        self.headers: dict[str, str] = {}  # ccxt adds them to each request's own
-
-    def get(self, url: Any, **how: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._send("GET", url, how)
-
-    def post(self, url: Any, **how: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._send("POST", url, how)
-
-    def put(self, url: Any, **how: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._send("PUT", url, how)
-
-    def delete(self, url: Any, **how: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._send("DELETE", url, how)
-
-    @asynccontextmanager
-    async def _send(
-        self, method: str, url: Any, how: dict[str, Any]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        session = self._network.session()
-        _call.get().sent = True
-        async with session.request(method, url, allow_redirects=False, **how) as response:
-            self._wire.heard(response.status, response.headers, await response.text("utf8"))
-            if 300 <= response.status < 400:
-                raise aiohttp.ClientConnectionError("the venue points elsewhere")
-            yield response
-
-
-def _client(venue: str, network: Network, keys: Keys, wire: Wire, timeout: float) -> Any:
-    """Return ccxt's client of a venue, on our session and our clock."""
-    try:
-        import ccxt.async_support as ccxt
-    except ModuleNotFoundError as error:
-        raise UserError(
-            "orders: need ccxt, the extra 'live'. Run: .venv/bin/python -m pip install -e '.[live]'"
-        ) from error
-    client = getattr(ccxt, CLIENTS[venue])(
-        {
-            "apiKey": keys.key,
-            "secret": keys.secret,
-            "session": _Session(network, wire),
-            "enableRateLimit": True,
-            "timeout": round(timeout * 1000),
-            "options": _OPTIONS[venue],
-            **_PACES.get(venue, {}),
-        }
-    )
-    client.has["fetchCurrencies"] = False  # nothing here is deposited or withdrawn
-    # ccxt would load the system's certificates for a session of its own, which it never has here
-    client.ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.milliseconds = lambda: wire.now() // 1000
-    if venue == "kraken":
-        # real time, finer than ccxt's: it rises across restarts, and where market time stands still
-        client.nonce = _now
-    return client
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

@@ -12,8 +12,6 @@ from research.sim.orders.words import Key, usual_key
 
 from .conftest import MINUTE, ZERO
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 ccxt = pytest.importorskip("ccxt.async_support")
 PAIR, SYMBOL = "AAA/USDT", "AAAUSDT"
 CID = "4e2b5a8e0c1d4f6aa1b2c3d4e5f60718"

@@ -1,6 +1,5 @@
 """A simulated exchange with an account, and the gateway to it over real sockets."""
 
-import asyncio
 import contextlib
 import math
 from datetime import UTC, datetime, timedelta
@@ -13,8 +12,10 @@ import pytest
 from research import schema
 from research.live.net import Network
 from research.sim.exchange import Exchange
+from research.sim.kraken import pace
+from research.sim.orders.kraken import signing
 from research.sim.orders.words import usual_key
-from research.venues import open_gateway
+from research.venues import budget, open_gateway
 from research.venues.keys import Keys
 from research.venues.words import Order
 
@@ -77,18 +78,13 @@ class World:
         return await gateway.send(order)
 
 
-async def drive(clock):
-    """Let time go on, a minute in a tenth of a second: some venues count requests by it."""
-    clock.join("a client")
-    while True:
-        await asyncio.sleep(0.1)
-        clock.ack(clock.now() // MINUTE * MINUTE)
-
-
 @contextlib.asynccontextmanager
-async def _world(venue, *, keys=None, timeout=5.0, opened=True, exchange_keys=None, **options):
+async def _world(
+    venue, *, keys=None, timeout=5.0, opened=True, exchange_keys=None, off=0, **options
+):
+    """One venue; our clock is `off` by so many microseconds."""
     options |= {"keys": exchange_keys} if exchange_keys else {}
-    options = {"start": ZERO + 30 * MINUTE, **options}
+    options = {"start": ZERO + 30 * MINUTE, "weight_limit": 10**9, **options}
     key = usual_key(venue)
     mine = keys or Keys(key.id, key.secret)
     async with (
@@ -100,19 +96,25 @@ async def _world(venue, *, keys=None, timeout=5.0, opened=True, exchange_keys=No
             network,
             account=venue,
             keys=mine,
-            now=exchange.clock.now,
+            now=lambda: exchange.clock.now() + off,
             timeout=timeout,
             pace=math.inf,
         )
-        driving = asyncio.create_task(drive(exchange.clock)) if venue == "kraken" else None
-        if opened:
-            await gateway.open()
         try:
+            if opened:
+                await gateway.open()
             yield World(exchange, network, gateway, venue)
         finally:
             await gateway.close()
-            if driving is not None:
-                driving.cancel()
+
+
+@pytest.fixture(autouse=True)
+def uncounted(monkeypatch):
+    """Let nobody count requests: hundreds are made here while the venues' time stands still."""
+    monkeypatch.setattr(budget, "LANES", {})
+    monkeypatch.setattr(budget, "LIMITS", {})
+    monkeypatch.setattr(pace, "BURST", math.inf)
+    monkeypatch.setattr(signing, "COUNTER", math.inf)
 
 
 @pytest.fixture

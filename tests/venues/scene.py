@@ -289,11 +289,6 @@ class Scene:
             assert all(secret.encode() not in text for text in kept) and secret not in shown
 
 
-def _never_too_often(*_):
-    """Stand in for Kraken's public limit: its time stands still here while requests go on."""
-    return True
-
-
 def _signed(body):
     """What a fill changes in what is held: at a spot venue, less a fee taken in the coin itself."""
     quantity = Decimal(body["quantity"]) * (1 if body["side"] == "buy" else -1)
@@ -326,10 +321,17 @@ async def scene(
     start = ZERO + FIRST * interval - early
     names = {f"{s}USDT": symbol_of(venue, s) for s in symbols}
     async with (
-        Exchange(played, start=start, keys=(key,), names=names, speed=speed, grace=0.0) as exchange,
+        Exchange(
+            played,
+            start=start,
+            keys=(key,),
+            names=names,
+            speed=speed,
+            grace=0.0,
+            weight_limit=10**9,
+        ) as exchange,
         Network(exchange.port, exchange.ca) as network,
     ):
-        exchange.pace.spend = _never_too_often
         made = Scene(venue, exchange, network, folder, patience, key)
         await made.open()
         try:

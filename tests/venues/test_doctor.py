@@ -14,8 +14,6 @@ from research.venues import doctor
 from research.venues.doctor import Wanted, examine, visit
 from research.venues.keys import Keys
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 VENUES = ["binance", "bybit", "kraken"]
 D = Decimal
 
@@ -55,11 +53,13 @@ async def test_all_is_well(world, tmp_path, venue):
 
 @pytest.mark.parametrize("venue", VENUES)
 async def test_clock_off(world, tmp_path, venue):
-    async with world(venue, opened=False) as at:
-        for off, says in ((-3_600_000_000, "behind"), (3_600_000_000, "ahead of")):
-            bad, _ = await found(at, tmp_path, now=lambda off=off: at.exchange.clock.now() + off)
+    """Of that alone: requests are signed by the venue's time as we have measured it."""
+    for off, says in ((-3_600_000_000, "behind"), (3_600_000_000, "ahead of")):
+        async with world(venue, opened=False, off=off, speed=1.0) as at:
+            at.exchange.clock.join("a client")
+            bad, _ = await found(at, tmp_path, now=at.gateway._wire.now)
             ((name, words),) = bad
-            assert name == "clock" and f"3600.0 s {says} the venue" in words
+            assert name == "clock" and says in words and "3600." in words
             assert "timedatectl set-ntp true" in words
 
 
@@ -94,6 +94,40 @@ async def test_wrong_secret_and_wrong_key(world, tmp_path, venue):
             ((name, words),) = bad
             assert name == "keys" and "Copy key and secret anew" in words
             assert [c.name for c in told if c.state == "ok"] == ["clock", "symbols", "feed", "disk"]
+
+
+async def test_a_secret_of_another_kind(world, tmp_path):
+    """Kraken's are in base64: one that is not cannot even sign."""
+    async with world("kraken", opened=False, keys=Keys("a-key", "not base64 !")) as at:
+        bad, _ = await found(at, tmp_path)
+        ((name, words),) = bad
+        assert name == "keys" and "not in base64" in words and "Copy key and secret anew" in words
+
+
+NOS = [
+    ("binance", "/fapi/v3/account", 400, {"code": -1021, "msg": "recvWindow"}, "set-ntp true"),
+    ("bybit", "/v5/account/wallet-balance", 200, {"retCode": 10002, "retMsg": "n"}, "set-ntp true"),
+    ("kraken", "/0/private/BalanceEx", 200, {"error": ["EAPI:Invalid nonce"]}, "Give this one its"),
+    ("bybit", "/v5/account/wallet-balance", 200, {"retCode": 10005, "retMsg": "n"}, "Give it 'R"),
+    (
+        "kraken",
+        "/0/private/BalanceEx",
+        200,
+        {"error": ["EGeneral:Permission denied"]},
+        "Give it 'Q",
+    ),
+    ("binance", "/fapi/v3/account", 503, {"code": -1008, "msg": "Busy."}, "Wait some minutes"),
+    ("binance", "/fapi/v3/account", 400, {"code": -4999, "msg": "Odd."}, "Wait some minutes"),
+]
+
+
+@pytest.mark.parametrize(("venue", "path", "status", "body", "says"), NOS)
+async def test_each_no_has_its_remedy(world, tmp_path, venue, path, status, body, says):
+    async with world(venue, opened=False) as at:
+        at.exchange.strike("status", target=path, times=100, status=status, body=body)
+        bad, _ = await found(at, tmp_path)
+        ((name, words),) = bad
+        assert name == ("venue" if "Wait" in says else "keys") and says in words
 
 
 @pytest.mark.parametrize("venue", ["binance", "bybit"])

@@ -11,8 +11,6 @@ from research.venues import open_gateway
 from research.venues.keys import Keys
 from research.venues.words import DONE, Refused, Settings
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 VENUES = ["binance", "bybit", "kraken"]
 FUTURES = ["binance", "bybit"]
 D = Decimal

@@ -13,8 +13,6 @@ from research.venues.words import Refused
 
 from .scene import FUTURES, VENUES, scene
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 venues = pytest.mark.parametrize("venue", VENUES)
 
 
@@ -58,8 +56,10 @@ async def test_c07_fills_that_come_before_the_acknowledgement_lead_to_the_same_s
             await asyncio.sleep(0.005)
         await s.run.watch()
         (known,) = s.book.orders.values()
-        assert known.filled == 2 and known.answer == "accepted"
-        assert (await sending).settled
+        if venue == "bybit":  # its fills name the client's id: others may yet be somebody else's
+            assert known.filled == 2 and known.answer == "accepted"
+        assert s.run.mode == "active" and not s.book.foreign
+        assert (await sending).settled and s.book.held(s.symbol) == 2
         _same_in_any_order(s)
         await s.judge()
 

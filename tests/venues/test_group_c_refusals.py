@@ -9,8 +9,6 @@ from research.venues.words import Refused
 
 from .scene import VENUES, scene
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 
 def _binance(code, words, status=400):
     return status, {"code": code, "msg": words}

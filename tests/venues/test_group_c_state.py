@@ -11,8 +11,6 @@ from research.venues.words import Refused, Settings
 
 from .scene import FUTURES, MINUTE, VENUES, scene
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 venues = pytest.mark.parametrize("venue", VENUES)
 DAY = 1440 * MINUTE
 FOREIGN = {
@@ -50,7 +48,6 @@ async def test_c13_what_others_trade_in_the_account_is_booked_and_stops_the_run(
 SIGNS = (-1, 0, 1)
 
 
-@pytest.mark.slow
 @venues
 async def test_c14_a_position_that_no_fill_explains_halts_and_names_both_numbers(venue, tmp_path):
     """All pairs of what we hold and what the venue says; where they agree, nothing is written."""
@@ -114,7 +111,6 @@ async def test_c14_what_our_own_orders_did_while_nobody_watched_is_booked(venue,
 RESTARTS = 4
 
 
-@pytest.mark.slow
 @venues
 async def test_c15_a_warm_restart_with_an_open_position_adds_nothing(venue, tmp_path):
     await restarts(venue, tmp_path, RESTARTS)
@@ -137,19 +133,26 @@ async def restarts(venue, tmp_path, count):
         return len(s.events()) - written
 
 
-@venues
-async def test_c16_an_order_older_than_the_venue_remembers_halts_with_what_to_do(venue, tmp_path):
-    """Sent, unanswered, and nobody looked for four days: that it is not found proves nothing."""
-    async with scene(venue, tmp_path, interval=DAY, bars=15) as s:
-        s.exchange.strike("hold_before_accept", seconds=30)
-        sending = asyncio.create_task(s.send(quantity=2))
-        while not s.events("send"):
-            await asyncio.sleep(0.01)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        await s.close()
-        await s.play(4)
-        await s.open()
+async def _unanswered(s, days):
+    """Send an order that never arrives, and look for it so many days later."""
+    s.exchange.strike("hold_before_accept", seconds=0.1)
+    sending = asyncio.create_task(s.send(quantity=2))
+    while not s.events("send"):
+        await asyncio.sleep(0.01)
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    await s.close()
+    await s.play(days)
+    await s.open()
+
+
+@pytest.mark.parametrize(("venue", "days"), [("binance", 4), ("bybit", 2), ("kraken", 91)])
+async def test_c16_an_order_older_than_the_venue_remembers_halts_with_what_to_do(
+    venue, days, tmp_path
+):
+    """Sent, unanswered, and nobody looked for long: that it is not found proves nothing."""
+    async with scene(venue, tmp_path, interval=DAY, bars=days + 10) as s:
+        await _unanswered(s, days)
         report = await reconcile(s.run, [s.symbol])
         (known,) = report.doubtful
         assert known.unknown and report.halted and s.run.mode == "stopped"
@@ -159,6 +162,17 @@ async def test_c16_an_order_older_than_the_venue_remembers_halts_with_what_to_do
         assert s.run.mode == "active" and not s.run.known(known.order.cid).unknown
         await s.restart()
         assert not (await reconcile(s.run, [s.symbol])).halted
+        await s.judge()
+
+
+async def test_c16_what_the_venue_still_remembers_it_can_deny(tmp_path):
+    """Kraken keeps closed orders: one that it does not know after four days never came."""
+    async with scene("kraken", tmp_path, interval=DAY, bars=15) as s:
+        await _unanswered(s, 4)
+        async with s.passing():
+            report = await reconcile(s.run, [s.symbol])
+        assert not report.halted and s.run.mode == "active"
+        assert [known.answer for known in s.book.orders.values()] == ["absent"]
         await s.judge()
 
 

@@ -12,8 +12,6 @@ from research.venues.words import Refused
 
 from .scene import MINUTE, VENUES, scene
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 venues = pytest.mark.parametrize("venue", VENUES)
 
 
@@ -131,7 +129,6 @@ KILLS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("venue", "moment"),
     [

@@ -8,8 +8,6 @@ import pytest
 from research.venues import binance
 from research.venues.words import DONE
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 D = Decimal
 DAY = 24 * 60 * 60 * 1_000_000
 VENUES = ["binance", "bybit", "kraken"]

@@ -11,8 +11,6 @@ import pytest
 from research.venues.refusals import TABLES, UNKNOWN
 from research.venues.words import REFUSALS, Refused, Unknown, Unreachable
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 SURE = {
     "binance": {
         "clock": [-1021, -5028],

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from decimal import Decimal
-from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
 from research.sim.orders import checks
+from research.sim.orders.agenda import Agenda
 from research.sim.orders.faults import twisted
 from research.sim.orders.history import History, Retention
 from research.sim.orders.ledger import Ledger
 from research.sim.orders.matching import PLAIN, Matching
-from research.sim.orders.quotes import FAR, Quotes
+from research.sim.orders.quotes import Quotes
 from research.sim.orders.words import (
     CENT,
     ZERO,
@@ -95,11 +95,10 @@ class Account:
         self.margin: dict[str, Literal["cross", "isolated"]] = {}
         self._now, self.moment = now, now()
         self._matching = Matching(self)
-        self._later: list[tuple[int, int, Callable[[], None]]] = []
-        self._count = 0
+        self._agenda = Agenda()
         self._deadlines: dict[str, int] = {}
         if not terms.spot:
-            self._at(self.moment - self.moment % FUNDING + FUNDING, self._fund)
+            self._agenda.put(self.moment - self.moment % FUNDING + FUNDING, self._fund)
 
     # what may be asked
 
@@ -179,9 +178,15 @@ class Account:
         order = self._new(ticket)
         if twist is not PLAIN:
             self._matching.twists[order.id] = twist
-        self._emit("new", order)
         if not order.waits:
             self._matching.take(order, self.quotes.quote(order.symbol, self.moment))
+        return order
+
+    def bury(self, ticket: Ticket, why: str) -> Order:
+        """Take an order that expires at once, as some venues judge one after they have taken it."""
+        self.advance()
+        order = self._new(ticket)
+        self.end(order, "expired", why)
         return order
 
     def cancel(self, order: Order) -> Order:
@@ -207,7 +212,7 @@ class Account:
         self._deadlines.pop(symbol, None)
         if us > 0:
             due = self._deadlines[symbol] = self.moment + us
-            self._at(due, lambda: self._expire(symbol, due))
+            self._agenda.put(due, lambda: self._expire(symbol, due))
 
     def transfer(self, coin: str, amount: Decimal) -> None:
         """Put coins in, or below 0 take them out."""
@@ -234,7 +239,6 @@ class Account:
         """
         self.advance()
         order = self._new(Ticket(cid, symbol, side, "market", quantity, leg=leg))
-        self._emit("new", order)
         if price is None:
             self._matching.take(order, self.quotes.quote(symbol, self.moment))
         else:
@@ -268,30 +272,24 @@ class Account:
 
     def due(self) -> int:
         """Return when something may happen next (`FAR`: never): a print, a timer, funding."""
-        first = self._later[0][0] if self._later else FAR
-        symbols = self._matching.symbols
+        first, symbols = self._agenda.first, self._matching.symbols
         return min(first, self.quotes.next(symbols, self.moment)) if symbols else first
 
     def advance(self) -> None:
         """Catch up with the market."""
         now = self._now()
         while self.moment < now:
-            until = min(self._later[0][0], now) if self._later else now
+            until = min(self._agenda.first, now)
             if symbols := self._matching.symbols:
                 for strike in self.quotes.strikes(symbols, self.moment, until):
                     self.moment = strike.time
                     self._matching.meet(strike)
             self.moment = max(self.moment, until)
-            while self._later and self._later[0][0] <= self.moment:
-                heappop(self._later)[2]()
+            self._agenda.catch_up(self.moment)
 
     def later(self, us: int, action: Callable[[], None]) -> None:
         """Do something so much later, at exactly that moment."""
-        self._at(self.moment + us, action)
-
-    def _at(self, moment: int, action: Callable[[], None]) -> None:
-        self._count += 1
-        heappush(self._later, (moment, self._count, action))
+        self._agenda.put(self.moment + us, action)
 
     def _expire(self, symbol: str, due: int) -> None:
         if self._deadlines.get(symbol) == due:
@@ -355,6 +353,7 @@ class Account:
         made = Order(number, cid, *ticket[1:], self.moment, self.moment, work=number)
         self._matching.add(made)
         self.history.keep(made)
+        self._emit("new", made)
         return made
 
     def _charge(self, rules: Rules, notional: Decimal, maker: bool) -> tuple[Decimal, str]:

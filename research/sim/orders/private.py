@@ -187,6 +187,7 @@ class Private:
 
     def _later(self, venue: Venue, route: Route, call: Call, us: int) -> None:
         def accept() -> None:
+            call.late = us
             with suppress(Denied, Refused):
                 route.answer(call)
                 symbol, cid = venue.names(call)

@@ -46,6 +46,8 @@ class Call:
     account: Account = field(init=False)
     """Known once it is identified."""
     key: Key = field(init=False)
+    late: int = 0
+    """Microseconds of the venue's time for which it lay there before it was dealt with."""
     twist: Twist = PLAIN
     """What a fault does to the order it places: hand it to `Account.place`."""
 

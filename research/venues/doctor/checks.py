@@ -91,7 +91,7 @@ async def examine(gateway: Gateway, wanted: Wanted) -> AsyncIterator[Check]:
         await gateway.open()
         yield await _clock(gateway, wanted)
     except (Unreachable, Refused) as error:
-        yield Check("venue", "bad", f"{error}. Check the network, and the venue's status page.")
+        yield _silent(error)
     else:
         async for check in _account(gateway, wanted):
             yield check
@@ -114,9 +114,9 @@ async def _account(gateway: Gateway, wanted: Wanted) -> AsyncIterator[Check]:
         if good:
             yield await _funds(gateway, good, coins)
     except Refused as no:
-        yield Check("keys", "bad", _unwelcome(gateway, no))
+        yield _unwelcome(gateway, no)
     except Unreachable as error:
-        yield Check("venue", "bad", f"{error}. Try again; look at the venue's status page.")
+        yield _silent(error)
 
 
 async def _clock(gateway: Gateway, wanted: Wanted) -> Check:
@@ -216,18 +216,27 @@ def _disk(wanted: Wanted) -> Check:
     free = shutil.disk_usage(wanted.folder).free / 1e9
     if free >= wanted.disk:
         return Check("disk", "ok", f"{free:.1f} GB free in {wanted.folder}")
-    words = f"{free:.2f} GB free in {wanted.folder}, {wanted.disk:g} are needed. Make room there"
+    words = f"{free:.2f} GB free in {wanted.folder}, {wanted.disk:g} GB are needed. Make room there"
     return Check("disk", "bad", f"{words}, or choose another place: ALPHABOOK_DATA.")
 
 
-def _unwelcome(gateway: Gateway, no: Refused) -> str:
+def _silent(error: Exception) -> Check:
+    again = "Wait some minutes and try again; look at the network and the venue's status page."
+    return Check("venue", "bad", f"{error}. {again}")
+
+
+def _unwelcome(gateway: Gateway, no: Refused) -> Check:
     """Say what a venue has against us."""
-    where = _KEYS[gateway.name]
+    where, said = _KEYS[gateway.name], no.words
     if no.reason == "permission":
-        return f"the key lacks a right ({no.words}). Give it {_RIGHTS[gateway.name]}: {where}"
-    if no.reason == "clock":
-        return f"the venue finds our requests early or late ({no.words}). Synchronise the clock."
-    return (
-        f"the venue does not accept them ({no.words}). Copy key and secret anew, and see whether "
-        f"the key is bound to another address: {where}"
-    )
+        words = f"the key lacks a right ({said}). Give it {_RIGHTS[gateway.name]}: {where}"
+    elif no.reason == "clock" and gateway.name == "kraken":
+        words = f"another program asks with the same key ({said}). Give this one its own: {where}"
+    elif no.reason == "clock":
+        words = f"our requests come early or late ({said}). Synchronise: timedatectl set-ntp true"
+    elif no.reason == "keys":
+        words = f"the venue does not accept them ({said}). Copy key and secret anew, and see "
+        words += f"whether the key is bound to another address: {where}"
+    else:
+        return _silent(no)
+    return Check("keys", "bad", words)

@@ -199,6 +199,15 @@ def test_a_client_id_is_unique_among_open_orders_alone(prices, account):
     assert account.history.reused == 2 and account.get(id=again.id) is again is not third
 
 
+def test_an_order_may_be_taken_and_end_at_once_unfilled(prices, account):
+    told = []
+    account.listeners.append(told.append)
+    order = account.bury(ticket("buy", "limit", "1", at(prices, "1.05")), "would have traded")
+    assert (order.status, order.filled, order.reason) == ("expired", 0, "would have traded")
+    assert [event.kind for event in told] == ["new", "expired"]
+    assert account.open_orders() == [] and account.get(id=order.id) is order
+
+
 def test_no_more_open_orders_than_the_venue_takes(prices, account):
     for _ in range(200):
         account.place(ticket("buy", "limit", "0.1", at(prices, "0.9")))

@@ -10,8 +10,6 @@ from research.sim.faults import Fault
 from research.sim.orders.words import Key, usual_key
 from tests.sim.orders.by_hand import ALGO, LIMIT, MARKET, MINUTE, ORDER, STOP, A
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 REFUSED = [
     (ORDER, MARKET | {"symbol": "NONE"}, -1121),
     (ORDER, MARKET | {"symbol": ""}, -1102),

@@ -11,8 +11,6 @@ import pytest
 
 from research.sim.orders.words import Key
 
-pytestmark = pytest.mark.long  # ./run check --long
-
 SYMBOL, NAME = "AAA/USDT:USDT", "AAAUSDT"
 MINUTE, DAY = 60_000_000, 86_400_000_000
 START = datetime(2024, 5, 1, tzinfo=UTC)

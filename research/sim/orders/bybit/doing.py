@@ -6,7 +6,6 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, cast
 
 from research.sim.bybit import Invalid
-from research.sim.orders.account import Account
 from research.sim.orders.bybit import forms
 from research.sim.orders.bybit.asking import (
     MARGINS,
@@ -85,17 +84,9 @@ def create(asked: Asked, params: Params) -> Any:
             raise _too_late(ticket, last) from None
         if no.reason not in LATER:
             raise denied(no) from None
-        order = _buried(account, ticket, no.reason)
+        order = account.bury(ticket, no.reason)
     order.more |= {"last": last, "direction": whole(params, "triggerDirection", 0)}
     return _named(order)
-
-
-def _buried(account: Account, ticket: Ticket, why: str) -> Order:
-    """Take an order that matching cancels at once."""
-    order = account._new(ticket)
-    account._emit("new", order)
-    account.end(order, "expired", why)
-    return order
 
 
 def ticket_of(asked: Asked, params: Params) -> Ticket:

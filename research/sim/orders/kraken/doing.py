@@ -118,7 +118,7 @@ def _in_time(call: Call, asked: Mapping[str, str]) -> None:
     except ValueError:
         raise _bad("deadline") from None
     stamp = round(moment.astimezone(UTC).timestamp() * SECOND)
-    if not call.private.timely(stamp - _WINDOW, _WINDOW, _FARTHEST):
+    if call.late > _WINDOW or not call.private.timely(stamp - _WINDOW, _WINDOW, _FARTHEST):
         raise Invalid("EService:Deadline elapsed")
 
 
