@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import math
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Never, TypeVar
@@ -26,6 +27,7 @@ from research.venues.words import Refused, Unknown, Unreachable
 
 T = TypeVar("T")
 _SHOWN = 300
+_MARKS = re.compile(r"<[^>]*>")
 _TRIES = 2
 """How often a question is asked again that the venue will answer another time."""
 _ARRIVAL = 1.0
@@ -258,10 +260,11 @@ class Wire:
             raise Refused("other", self._words(error)) from None
 
     def _words(self, said: object) -> str:
-        """Return what was said, short and without secrets."""
+        """Return what was said in one short line, without secrets and a web page's marks."""
         if isinstance(said, Exception):
             said = f"{type(said).__name__} {said}"
-        return str(redacted(str(said), self._secrets))[:_SHOWN]
+        line = " ".join(_MARKS.sub(" ", str(said)).split())
+        return str(redacted(line, self._secrets))[:_SHOWN]
 
 
 def _definite(error: Exception) -> bool:

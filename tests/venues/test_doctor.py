@@ -177,10 +177,12 @@ async def test_no_bar(world, tmp_path):
 @pytest.mark.parametrize("venue", VENUES)
 async def test_nobody_answers(world, tmp_path, venue):
     async with world(venue, opened=False) as at:
-        at.exchange.strike("status", times=100, status=502)
+        page = "<html>\n<h1>502 Bad\n Gateway</h1></html>"
+        at.exchange.strike("status", times=100, status=502, body=page)
         bad, told = await found(at, tmp_path)
         ((name, words),) = bad
         assert name == "venue" and "status page" in words
+        assert "502 Bad Gateway" in words and "<" not in words and "\n" not in words
         assert [c.name for c in told] == ["venue", "disk"]
 
 
