@@ -13,7 +13,7 @@ import polars as pl
 
 from research import datasets, sim
 from research.errors import UserError
-from research.live import names, prepare
+from research.live import folders, journal, names, prepare
 from research.live.replay import micro
 from research.live.rows import at, micros
 from research.sim import kraken
@@ -58,6 +58,16 @@ def exchange(
     how["names"] = study.live.symbols
     begin = partial(sim.start, folder / MARKET, **how, log=log)
     return asyncio.get_running_loop().run_in_executor(None, begin)
+
+
+def ended(folder: Path) -> bool:
+    """Tell whether a run's account is gone: a simulated exchange ends with the sitting it is for.
+
+    A run on paper has its account in its journal, and one that has sent no order has lost nothing.
+    """
+    facts = folders.facts(folder)
+    there = facts.get("mode") == "live" and facts["feed"] == "simulated"
+    return there and bool(journal.read(folder, kinds=("send",), last=1))
 
 
 def bars_of(study: Study) -> tuple[pl.DataFrame, int]:

@@ -253,7 +253,13 @@ class Runner:
             events.append(self._set(found.state, why, "guard"))
         return events
 
+    def _urge(self, state: int) -> None:
+        """Let no order leave from here on that a state forbids, and what is open be taken back."""
+        if self._broker is not None:
+            self._broker.urgent(stopping=state != ACTIVE)
+
     def _set(self, state: int, why: str, by: str, **more: Any) -> tuple[str, dict[str, Any]]:
+        self._urge(state)
         was, self._p.desk.control = self._p.desk.control, state
         return self._said(was, why, by, asked=state, **more)
 
@@ -299,8 +305,7 @@ class Runner:
             await asyncio.sleep(LOOK)
 
     async def _ask(self, state: int, why: str, by: str, **more: Any) -> None:
-        if self._broker is not None:  # before all else: no order leaves from here on
-            self._broker.urgent(stopping=state != ACTIVE)
+        self._urge(state)  # before all else: a close in hand may take its time
         async with self._lock:
             self._write([self._set(state, why, by, **more)])
         if self._broker is not None:

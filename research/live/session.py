@@ -120,6 +120,11 @@ def _real(study: Study, folder: Path | None, mode: str | None, *, dry_run: bool)
             f"run {folder.name}: was begun as {was} and goes on as such, found --mode {mode}. "
             "Leave --mode out, or start a new run."
         )
+    if folder is not None and played.ended(folder):
+        raise UserError(
+            f"run {folder.name}: cannot go on, as the simulated exchange that had its account "
+            f"ended with its sitting. Start a new one: ./run live {study.name} --mode live."
+        )
     live = arms.wanted(study, mode or was)
     if live:
         terms.refuse(study, dry_run=dry_run)
@@ -328,7 +333,9 @@ def text(done: dict[str, Any]) -> str:
     shown = {**done, "equity": f"{done['equity']:,.2f}", "change": f"{done['change']:+.3%}"}
     wide = max(map(len, shown))
     lines = [f"{key:>{wide}}  {value}" for key, value in shown.items()]
-    more = f"Go on: ./run live --continue {done['run']}   Prove it: ./run parity {done['run']}"
+    more = f"Prove it: ./run parity {done['run']}"
+    if not played.ended(folders.find(done["run"])):
+        more = f"Go on: ./run live --continue {done['run']}   {more}"
     return "\n".join([*lines, more])
 
 

@@ -141,8 +141,8 @@ class Account:
 
         A fill that names no order we know waits while there is an order of which nobody knows
         what came; and what rests is asked for first, as a stop may go on under another id once it
-        is triggered. After that it is foreign: it is booked to the account, not to us, and stops
-        the account if it changes what is held.
+        is triggered, and so is what was held to be absent. After that it is foreign: it is booked
+        to the account, not to us, and stops the account if it changes what is held.
 
         Raises
         ------
@@ -168,9 +168,10 @@ class Account:
         return not (found.cid or self._waits(found) or self.book.owner_of(found))
 
     async def _resting(self, symbol: str) -> None:
-        """Learn under which ids a symbol's conditional orders are known by now."""
-        for known in self.book.unsettled():
-            if known.order.symbol == symbol and known.order.trigger is not None and known.live:
+        """Learn under which ids a symbol's conditional orders are known by now, absent ones too."""
+        for known in [one for one in self.book.orders.values() if one.order.symbol == symbol]:
+            waits = known.order.trigger is not None and known.live
+            if waits or (known.sent and known.answer == "absent"):
                 found = await self.gateway.find(symbol, known.order.cid)
                 if found is not None:
                     self.told(known.order.cid, found)

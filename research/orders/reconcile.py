@@ -163,13 +163,18 @@ async def _ours(account: Account) -> tuple[Known, ...]:
 
 
 async def _told(account: Account, cid: str) -> str:
-    """Ask until the venue tells of an order and all its fills are booked; else return its id."""
+    """Ask until the venue tells of an order and all its fills are booked; else return its id.
+
+    A venue that does not answer has not said that it cannot tell.
+    """
     began, asked = account.seconds(), 0
     while not account.known(cid).unknown:
         there = await account.look(cid)
         known = account.known(cid)
         if known.settled or (there and not known.over):
             return ""
+        if there is None:
+            raise Unreachable(f"order {cid}: no answer")
         if account.seconds() - began >= account.patience.least:
             break
         await asyncio.sleep(account.patience.pause(asked))

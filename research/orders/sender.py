@@ -150,10 +150,16 @@ class Sender:
         account.told(cid, found)
         return True
 
-    async def cancel_all(self) -> None:
-        """End every order of ours that may be at the venue."""
+    async def cancel_all(self, *, opening: bool = False) -> None:
+        """End every order of ours that may be at the venue, or only those that may open.
+
+        Parameters
+        ----------
+        opening : bool
+            Leave alone what can only reduce, such as stops.
+        """
         for known in self.book.unsettled():
-            if known.live:
+            if known.live and not (opening and known.order.reduce_only):
                 await self.cancel(known.order.cid)
 
     async def settle(self) -> list[Known]:

@@ -8,22 +8,24 @@ import pytest
 
 from research.campaigns.live_orders import MINUTE, START, SYMBOL, Sitting, bars, chosen
 from research.errors import UserError
-from research.live import journal, state
+from research.live import folders, journal, names, state
 from research.live.broker import REPORT, terms
-from research.live.desk import ACTIVE, HALTED
+from research.live.desk import ACTIVE, HALTED, REDUCING
 from research.sim.exchange import Exchange
+from research.venues.words import Unreachable
 
 UP, DOWN, CALM = 0.02, -0.02, 0.0
 
 
 @contextlib.asynccontextmanager
-async def house(tmp_path, **more):
+async def house(tmp_path, seed=1, **more):
     """An exchange that outlives sittings, and a maker of sittings of one run."""
     folder = tmp_path / "run"
     (folder / "commands").mkdir(parents=True)
     start = int(START.timestamp()) * 1_000_000 + 30 * MINUTE
-    settings, table = chosen(**more), bars(120)
-    async with Exchange(table, start=start) as exchange:
+    settings, table = chosen(more.pop("venue", "binance"), **more), bars(120, seed)
+    named = names.of(settings, [SYMBOL])
+    async with Exchange(table, start=start, names=named) as exchange:
         exchange.clock.join("test")
 
         async def sit():
@@ -123,6 +125,106 @@ async def test_a_halt_cancels_leaves_verifies_and_latches(tmp_path):
         await sitting.end()
 
 
+async def until(true, seconds=60.0):
+    """Wait until something is so."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("who", ["person", "guard"])
+async def test_whoever_halts_what_rests_is_taken_back_and_nothing_is_held(tmp_path, who):
+    async with house(tmp_path, **{"backtest.stop": "2 %"}) as (exchange, sit):
+        sitting = await sit()
+        await sitting.close_bar(UP)
+        orders = len(placed(exchange))
+        if who == "person":
+            await sitting.ask(HALTED, "told to")
+        else:
+            folders.kill(sitting.folder)  # nobody looks for it between two closes here
+            await sitting.close_bar(UP)
+        await until(lambda: any(b["kind"] == "flat" for b in kinds(sitting, "note")))
+        assert (sitting.held, sitting.desk.positions[SYMBOL]) == (0, 0.0)
+        assert not exchange.accounts["binance"].open_orders()
+        assert [b["by"] for b in kinds(sitting, "control")] == [
+            "command" if who == "person" else "guard"
+        ]
+        assert sitting.broker.facts()["orders"]["mode"] == "reducing"
+        assert len(placed(exchange)) == orders + 1  # the one that leaves
+        assert await sitting.close_bar(UP) == "risk_halt" and len(placed(exchange)) == orders + 1
+        await sitting.end()
+
+
+async def test_a_halt_that_the_venue_did_not_hear_is_tried_again(tmp_path, monkeypatch):
+    async with house(tmp_path, **{"backtest.stop": "2 %"}) as (exchange, sit):
+        sitting = await sit()
+        await sitting.close_bar(UP)
+        cancelled, silent = sitting.broker._sender.cancel_all, [True]
+
+        async def at_first_silent(**how):
+            if silent:
+                silent.pop()
+                raise Unreachable("no answer")
+            await cancelled(**how)
+
+        monkeypatch.setattr(sitting.broker._sender, "cancel_all", at_first_silent)
+        await sitting.ask(HALTED, "told to")
+        await until(lambda: any(kind == "venue_silent" for kind, _ in sitting.said))
+        await sitting.close_bar(UP)
+        await until(lambda: any(b["kind"] == "flat" for b in kinds(sitting, "note")))
+        assert sitting.held == 0 and not exchange.accounts["binance"].open_orders()
+        await sitting.end()
+
+
+async def test_who_only_reduces_keeps_the_stops_of_what_is_held(tmp_path):
+    async with house(tmp_path, **{"backtest.stop": "2 %"}) as (exchange, sit):
+        sitting = await sit()
+        await sitting.close_bar(UP)
+        (stop,) = exchange.accounts["binance"].open_orders()
+        await sitting.ask(REDUCING, "told to")
+        await until(lambda: not sitting.broker._urgent)
+        assert await sitting.close_bar(UP) == "hold"
+        assert exchange.accounts["binance"].open_orders() == [stop] and sitting.held > 0
+        await sitting.end()
+
+
+async def test_a_stop_that_somebody_took_away_is_laid_again_at_the_next_close(tmp_path):
+    async with house(tmp_path, **{"backtest.stop": "2 %"}) as (exchange, sit):
+        sitting = await sit()
+        await sitting.close_bar(UP)
+        account = exchange.accounts["binance"]
+        (stop,) = account.open_orders()
+        account.cancel(stop)
+        await sitting.close_bar(CALM)
+        (again,) = account.open_orders()
+        assert (again.trigger, again.quantity) == (stop.trigger, stop.quantity)
+        assert again.cid != stop.cid
+        await sitting.close_bar(CALM)
+        assert account.open_orders() == [again]
+        await sitting.end()
+
+
+async def test_a_spot_position_with_a_stop_takes_its_profit_at_a_close(tmp_path):
+    levels = {"backtest.stop": "2 %", "backtest.take": "0.08 %"}
+    async with house(tmp_path, 6, venue="kraken", **levels) as (exchange, sit):
+        sitting = await sit()
+        await sitting.close_bar(UP)
+        kinds_resting = [order.kind for order in exchange.accounts["kraken"].open_orders()]
+        assert kinds_resting == ["stop"]  # the coins are spoken for: no take beside it
+        entry = kinds(sitting, "booked")[0]["price"]
+        closes, reasons = [], []
+        while sitting.held and len(reasons) < 80:
+            reasons.append(await sitting.close_bar(CALM))
+            closes.append(sitting.desk.mark(SYMBOL))
+        beyond = [close >= entry * 1.0008 for close in closes]
+        assert beyond == [False] * (len(closes) - 1) + [True]
+        left = kinds(sitting, "booked")[-1]
+        assert (left["reason"], left["leg"], sitting.held) == ("take", "take", 0)
+        assert await sitting.close_bar(CALM) == "take"
+        assert not exchange.accounts["kraken"].open_orders()
+        await sitting.end()
+
+
 async def test_a_mismatch_halts_with_a_report_until_a_person_accepts_it(tmp_path):
     async with house(tmp_path) as (exchange, sit):
         sitting = await sit()
@@ -172,6 +274,14 @@ async def test_an_account_in_another_mode_is_set_and_a_key_that_may_withdraw_is_
         sitting = await sit()
         assert not account.hedged and account.leverage[SYMBOL] == 1
         await sitting.end()
+
+
+async def test_a_venue_that_does_not_answer_at_the_start_is_one_line(tmp_path):
+    async with house(tmp_path) as (_, sit):
+        pass
+    with pytest.raises(UserError, match="binance:main: the venue does not answer") as said:
+        await sit()
+    assert "\n" not in str(said.value) and "Nothing was sent" in str(said.value)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,17 @@ async def test_an_order_that_was_being_sent_is_found_out(met):
     assert after.lawful()
 
 
+async def test_a_venue_that_is_silent_has_not_said_that_it_cannot_tell():
+    life = Life()
+    await life.send(kind="limit")
+    after = life.again()
+    after.venue.deaf = 18  # questions: longer than patience lasts
+    with pytest.raises(Unreachable):
+        await after.reconcile()
+    after.venue.deaf = 0
+    assert not (await after.reconcile()).halted and after.account.mode == "active"
+
+
 async def test_what_was_meant_and_never_sent_is_absent_at_once():
     life = Life()
     meant = life.meant()

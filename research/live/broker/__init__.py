@@ -16,8 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from research.errors import UserError
 from research.live import journal, names
+from research.live.broker import terms
 from research.live.broker.balance import Balances
 from research.live.broker.books import Books, Said
 from research.live.broker.deals import Deals, Levels
@@ -169,12 +169,9 @@ class Broker:
             try:
                 return await self._compare()
             except Unreachable as silence:
-                why = str(silence)
+                why = silence
                 await asyncio.sleep(self._account.patience.pause(k))
-        raise UserError(
-            f"account {self._gateway.account}: the venue does not answer ({why}). Nothing was "
-            "sent. Look whether it is up, and start again."
-        )
+        raise terms.silent(self._gateway, why)
 
     # -- around a close -------------------------------------------------------------------------
 
@@ -189,6 +186,8 @@ class Broker:
 
         An order of which nobody knows what came is not waited for.
         """
+        if self._urgent:  # a guard has spoken while the close was decided
+            self.wake()
         self._deals.begin()
         if not isinstance(self._clock, WallClock):
             begun = time.monotonic()
@@ -202,7 +201,10 @@ class Broker:
         return DOUBTED if doubtful else HELD
 
     def urgent(self, *, stopping: bool) -> None:
-        """Let no order leave that could open anything, from this very moment on."""
+        """Let no order leave that could open anything, from this very moment on.
+
+        May be called from any thread; `wake`, or the end of the close in hand, does the rest.
+        """
         if stopping and self.begun and self._account.mode == "active":
             self._account.mode, self._account.why = "reducing", "the desk is not active"
         self._urgent = self._urgent or stopping
@@ -284,16 +286,22 @@ class Broker:
                 self._hooks.say("mismatch", report=self.report.text(self._folder.name))
 
     async def _cleared(self) -> None:
-        """Take back all that is open, leave all that is to be left, and see that it is so."""
+        """Take back all that is open, leave all that is to be left, and see that it is so.
+
+        Where positions stay, as they do unless the desk is halted, their stops stay with them.
+        """
         try:
-            await self._sender.cancel_all()
-            await self._books.collect()
-            working = self._deals.begin()
-            if working:
+            await self._sender.cancel_all(opening=self._desk.control != HALTED)
+            for _ in range(_TRIES):  # what was under way may be filled, and must be left then
+                await self._books.collect()
+                working = self._deals.begin()
+                if not working:
+                    break
                 await asyncio.wait(working)
             await self._verify()
         except (Unreachable, Refused) as trouble:
             self._hooks.say("venue_silent", why=str(trouble))
+            self._urgent = True  # tried again at the next look
 
     async def _verify(self) -> None:
         """Say whether the venue holds nothing any more, once the desk is halted."""

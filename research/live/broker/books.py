@@ -23,7 +23,8 @@ ADJUSTED = "adjustment"
 """Begin of the trade ids of what a person told us to take the venue's word for."""
 TRACE = 1e-9
 """What floats leave over, in quote currency."""
-_PROTECTING = ("stop", "take")
+PROTECTING = ("stop", "take")
+"""Why a position is left by its own levels: legs of orders, and reasons."""
 
 
 class Books:
@@ -157,7 +158,7 @@ class Books:
         known = self.reasons.get(found.cid)
         if known is not None:
             return known
-        if found.leg in _PROTECTING:
+        if found.leg in PROTECTING:
             return found.leg
         wish = next((w.reason for w in self._desk.wishes() if w.symbol == symbol), None)
         return wish or ("entry" if found.leg == "entry" else "risk_halt")

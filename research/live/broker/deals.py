@@ -4,18 +4,20 @@ One symbol is dealt with at a time by one task: while it is, the desk says `wait
 left by a market order that can only reduce; the new side is entered by an order that fills at once,
 no worse than a band around the price of now, or not at all. What it did not get is given up, and
 the next close decides anew. Stops and takes rest at the venue from the moment that something is
-held to the moment before it is left.
+held to the moment before it is left; but at a spot venue a take cannot rest beside a stop, as each
+would need the coins. There a position is left once a close is at its take or beyond.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from research.live.broker.books import Books
+from research.live.broker.books import PROTECTING, Books
 from research.live.desk import Desk, Wish
 from research.orders import Account, Intent, Known, Protector, Sender, cid, within
 from research.venues.words import Market, Order, Refused, Side, Unreachable
@@ -63,17 +65,28 @@ class Deals:
         self._names, self._levels = dict(names), levels
         self._protector = Protector(sender)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tended: dict[str, int] = {}
 
     # -- who is dealt with ----------------------------------------------------------------------
 
     def begin(self) -> list[asyncio.Task[None]]:
-        """Begin to deal with every wish that nobody deals with; return the tasks at work."""
+        """Begin to deal with what is wished or amiss and nobody deals with; return who is at work.
+
+        What is amiss is tried to be put right once for each close.
+        """
         for wish in self._desk.wishes():
-            known = self._tasks.get(wish.symbol)
-            if known is None or known.done():
-                work = self._deal(wish.symbol)
-                self._tasks[wish.symbol] = asyncio.create_task(work, name=f"deal {wish.symbol}")
+            self._start(wish.symbol, self._deal)
+        for symbol in self._desk.symbols if self._account.mode != "stopped" else ():
+            new = self._tended.get(symbol) != self._desk.time
+            if new and (self._due(symbol) or self._lacks(symbol)):
+                self._tended[symbol] = self._desk.time
+                self._start(symbol, self._tend)
         return self.working
+
+    def _start(self, symbol: str, work: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+        known = self._tasks.get(symbol)
+        if known is None or known.done():
+            self._tasks[symbol] = asyncio.create_task(work(symbol), name=f"deal {symbol}")
 
     @property
     def working(self) -> list[asyncio.Task[None]]:
@@ -147,9 +160,10 @@ class Deals:
         if not held:
             return "done"
         side: Side = "sell" if held > 0 else "buy"
-        own = self._unused(name, "exit")
+        leg = reason if reason in PROTECTING else "exit"
+        own = self._unused(name, leg)
         order = Order(own, name, side, "market", abs(held), reduce_only=True)
-        return await self._send(order, "exit", reason, price)
+        return await self._send(order, leg, reason, price)
 
     async def _enter(self, wish: Wish) -> str:
         name, buys = self._names[wish.symbol], wish.target > 0
@@ -233,16 +247,32 @@ class Deals:
         take = None if self._levels.take is None else entry * (1 + side * self._levels.take)
         return stop, None if market.spot and stop is not None else take
 
-    async def taken(self, symbol: str, close: float) -> None:
-        """Leave a position whose take cannot rest, once a close is beyond it."""
-        name = self._names[symbol]
-        held, entry = self._account.book.held(name), self._account.book.holding(name).entry
-        if not held or entry is None or self._levels.take is None or self._levels.stop is None:
-            return
-        side = 1 if held > 0 else -1
-        beyond = side * (Decimal(repr(close)) - entry * (1 + side * self._levels.take)) >= 0
-        if self._account.gateway.market(name).spot and beyond and not self.working:
-            await self.leave(symbol, "take")
+    def _due(self, symbol: str) -> bool:
+        """Tell whether the last close is at a take that cannot rest, or beyond."""
+        name, (stop, take) = self._names[symbol], self._levels
+        entry = self._account.book.holding(name).entry
+        if stop is None or take is None or entry is None:
+            return False
+        beyond = Decimal(repr(self._desk.mark(symbol))) >= entry * (1 + take)
+        return self._account.gateway.market(name).spot and beyond  # where nobody is short
+
+    def _lacks(self, symbol: str) -> bool:
+        """Tell whether something is held and an order that should rest for it does not."""
+        book, name = self._account.book, self._names[symbol]
+        held, entry = book.held(name), book.holding(name).entry
+        if not held or entry is None:
+            return False
+        wanted = self.triggers(held, entry, self._account.gateway.market(name))
+        return any(
+            trigger is not None and not book.protection(name, kind)
+            for kind, trigger in zip(PROTECTING, wanted)
+        )
+
+    async def _tend(self, symbol: str) -> None:
+        with suppress(Refused, Unreachable):
+            if self._due(symbol):
+                await self.leave(symbol, "take")
+            await self.protect(symbol)
 
     async def _bared(self, symbol: str, known: Known) -> None:
         kind = known.order.kind

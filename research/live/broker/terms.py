@@ -14,7 +14,7 @@ from research.live.desk import Desk
 from research.live.net import Network
 from research.study import Study
 from research.trading.account import new_venue
-from research.venues.words import Gateway, Settings
+from research.venues.words import Gateway, Settings, Unknown, Unreachable
 
 
 def refuse(study: Study, *, dry_run: bool) -> None:
@@ -46,8 +46,8 @@ async def opened(
     Raises
     ------
     UserError
-        If there are no keys, the key may withdraw, a market does not trade, or a setting of the
-        account is not what it was set to.
+        If there are no keys, the key may withdraw, a market does not trade, a setting of the
+        account is not what it was set to, or the venue does not answer.
     """
     from research.venues import open_gateway
 
@@ -61,10 +61,20 @@ async def opened(
         await _permitted(gateway)
         for name in names.of(study, symbols).values():
             await _set(study, gateway, name)
-    except BaseException:
+    except BaseException as error:
         await gateway.close()
+        if isinstance(error, Unreachable | Unknown):
+            raise silent(gateway, error) from None
         raise
     return gateway
+
+
+def silent(gateway: Gateway, why: Exception) -> UserError:
+    """Return what is said where an account cannot be begun with."""
+    return UserError(
+        f"account {gateway.account}: the venue does not answer ({why}). Nothing was sent. Look "
+        "whether it is up, and start again."
+    )
 
 
 async def _permitted(gateway: Gateway) -> None:
