@@ -86,3 +86,10 @@ def test_paper_sends_nothing_signed_even_with_all_four_arms(armed):
 def test_a_run_goes_on_as_what_it_was_begun_as(traded):
     with pytest.raises(UserError, match="was begun as live and goes on as such"):
         session.run("", {}, resume=traded["run"], mode="paper")
+
+
+def test_a_run_whose_exchange_is_gone_says_so_and_does_not_go_on(traded):
+    with pytest.raises(UserError, match="cannot go on, as the simulated exchange") as said:
+        session.run("", {}, resume=traded["run"])
+    assert "\n" not in str(said.value)
+    assert "--continue" not in session.text(traded) and "./run parity" in session.text(traded)

@@ -40,7 +40,7 @@ def order_timeouts(
     count : int
         Orders, a third at each venue.
     workers : int
-        Not used: the silence is in real time.
+        Processes; each has an exchange of its own.
     venues : tuple of str
         Where.
 
@@ -57,17 +57,30 @@ def order_timeouts(
     watch = batch.progress(f"timeouts: {count} orders")
     met: Counter[str] = Counter()
     events = 0
-    parts = [(venue, count * (k + 1) // len(venues) - count * k // len(venues))
-             for k, venue in enumerate(venues)]  # fmt: skip
-    for venue, mine in parts:
-        for first in range(0, mine, _A_STAGE):
-            number = min(_A_STAGE, mine - first)
-            with tempfile.TemporaryDirectory(prefix="alphabook-") as place:
-                found, written = asyncio.run(_stage(venue, Path(place), number, met.total()))
-            met += found
-            events += written
-            watch(met.total(), count, venue)
+    for _, made in batch.map_items(_met, _jobs(count, venues), workers=workers):
+        if isinstance(made, Exception):
+            raise made
+        met += made[0]
+        events += made[1]
+        watch(met.total(), count, "")
     return {"orders": met.total(), "met": dict(sorted(met.items())), "events": events}
+
+
+def _jobs(count: int, venues: tuple[str, ...]) -> list[tuple[str, int, int]]:
+    """Cut the orders into stages: the venue, how many, and how many there were before."""
+    jobs, done = [], 0
+    for number, venue in enumerate(venues):
+        end = count * (number + 1) // len(venues)
+        while done < end:
+            jobs.append((venue, min(_A_STAGE, end - done), done))
+            done += jobs[-1][1]
+    return jobs
+
+
+def _met(job: tuple[str, int, int]) -> tuple[Counter[str], int]:
+    venue, count, done = job
+    with tempfile.TemporaryDirectory(prefix="alphabook-") as place:
+        return asyncio.run(_stage(venue, Path(place), count, done))
 
 
 async def _stage(venue: str, folder: Path, count: int, done: int) -> tuple[Counter[str], int]:
