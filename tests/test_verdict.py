@@ -59,9 +59,23 @@ def test_each_check_alone_can_stop_it(key):
 
 
 def test_an_edge_too_faint_for_its_costs_is_undecided():
-    said = verdict(GOOD._replace(ic_break_even=0.16))
+    said = verdict(GOOD._replace(ic_break_even=0.16, net_low=-0.01))
     assert said.word == "undecided" and "too faint" in said.because
     assert "lower costs" in said.change[0]
+
+
+def test_few_trades_that_pay_are_not_called_too_faint():
+    """A rule that waits for its costs trades less than the tenth that the break-even IC is of."""
+    said = verdict(GOOD._replace(ic_break_even=0.416))
+    assert "few trades pay their costs" in said.because and "0.416" in said.because
+    lost = verdict(GOOD._replace(ic_break_even=0.416, net_low=-0.01))
+    assert "too faint to pay its costs" in lost.because
+
+
+def test_no_correlation_above_one_is_asked_for():
+    said = verdict(GOOD._replace(ic_break_even=4.119, net_low=-0.1))
+    assert "4.119" not in said.because + said.change[0]
+    assert "no IC pays" in said.because and "no IC pays" in said.change[0]
 
 
 @pytest.mark.parametrize("key", [k for k in ASKED if k not in ("ic_low", "ic_high", "days")])

@@ -252,7 +252,7 @@ def _said(e: Evidence) -> str:
 
 def _nothing(e: Evidence) -> tuple[str, str] | None:
     """Tell whether there is nothing, or that it is too early to tell; None where an IC shows."""
-    needed = f"break-even needs {e.ic_break_even:.3f}"
+    needed = _needed(e)
     if e.ic_high <= 0 and e.scored_days >= FEWEST_DAYS:
         return "nothing", f"{_said(e)} lies at or below zero; {needed}"
     if e.ic_low > 0:
@@ -264,7 +264,14 @@ def _nothing(e: Evidence) -> tuple[str, str] | None:
             f"{_said(e)} covers zero, and an edge that pays would have shown; {needed}",
         )
     where = "covers zero" if e.ic_high > 0 else "lies at or below zero"
-    return "", f"{_said(e)} {where}, and the sample is too short to tell; {needed}"
+    return "", f"{_said(e)} {where}, and the sample is too short to tell; {needed}{_net(e)}"
+
+
+def _needed(e: Evidence) -> str:
+    """Say what trading the most extreme tenth of all bars on each side would need."""
+    if e.ic_break_even >= 1:
+        return "no IC pays for trading so often"
+    return f"break-even needs {e.ic_break_even:.3f}"
 
 
 def _net(e: Evidence) -> str:
@@ -291,7 +298,10 @@ def _tried(e: Evidence) -> str:
 def _doubt(e: Evidence, because: str, failed: list[str]) -> str:
     if because:
         return because
-    needed = f"break-even needs {e.ic_break_even:.3f}"
+    needed = _needed(e)
+    if e.ic_high < e.ic_break_even and e.net_low is not None and e.net_low > 0:
+        often = f"trading a tenth of all bars on each side does not: {needed}"
+        return f"{_said(e)}: an edge whose few trades pay their costs, and {often}{_net(e)}"
     if e.ic_high < e.ic_break_even:
         return f"{_said(e)}: an edge, but too faint to pay its costs; {needed}{_net(e)}"
     more = f" and {len(failed) - 2} more" if len(failed) > 2 else ""
@@ -331,11 +341,13 @@ def _more_returns(e: Evidence) -> str:
     return f"about {e.days_needed:.0f} days of such returns, now {e.days}, for {_tried(e)}"
 
 
+def _pays(e: Evidence) -> str:
+    return "no IC pays" if e.ic_break_even >= 1 else f"an IC of {e.ic_break_even:.3f} pays"
+
+
 _WISHES: dict[str, Callable[[Evidence], str]] = {
     "ic_low": _more_scores,
-    "ic_high": lambda e: (
-        f"lower costs or a longer horizon: now an IC of {e.ic_break_even:.3f} pays"
-    ),
+    "ic_high": lambda e: f"lower costs or a longer horizon: now {_pays(e)}",
     "net_low": lambda e: "a net return that stays above zero when days are drawn again",
     "days": lambda e: f"{LEAST_DAYS} days of returns or more, now {e.days}",
     "dsr": _more_returns,
