@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from research.live import problems
 from research.live.alerts import Alerts
 from research.live.clock import WallClock
 from research.live.log import opened
@@ -48,17 +49,26 @@ def run(study: Study, *, once: str | None = None) -> Row | None:
 
 
 def listed(study: Study) -> dict[str, Any]:
-    """Return when each job of a study is due and what came of it last, as JSON can say it."""
+    """Return when each job of a study is due and what came of it last, as JSON can say it.
+
+    `jobs` are those done here; `run` and `run_jobs` what came of those that the study's newest run
+    did itself, by the clock of its market.
+    """
     folder, clock = _folder(study), WallClock()
     jobs = Jobs(study, folder, clock, works.alone(study))
-    return jobs.state()
+    newest = places.runs(study.name)[-1:]
+    did = [made for run in newest for made in problems.jobs(run).get("jobs", [])]
+    return {**jobs.state(), "run": newest[0].name if did else None, "run_jobs": did}
 
 
 def text(found: dict[str, Any]) -> str:
     """Say what `listed` found in lines."""
     from research.live.status import job_line
 
-    return "\n".join(job_line(job) for job in found["jobs"])
+    lines = [job_line(job) for job in found["jobs"]]
+    if found["run_jobs"]:
+        lines += [f"done by run {found['run']} itself:", *map(job_line, found["run_jobs"])]
+    return "\n".join(lines)
 
 
 def _folder(study: Study) -> Path:

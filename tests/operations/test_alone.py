@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from research.cli import operations
 from research.errors import UserError
+from research.live import problems
 from research.operations import alone
 from research.operations.table import Table
 from research.study import Study
@@ -55,6 +56,18 @@ def test_the_list_shows_each_job_and_begins_none(place, command):
     assert "daily at 01:00, next 20" in said and "done 0, failed 0; not yet done" in said
     found = json.loads(command("demo", "--list", "--json").stdout)
     assert {job["failed"] for job in found["jobs"]} == {0}
+
+
+def test_the_list_shows_what_a_run_did_itself(place, command):
+    run = place / "live" / "2026-11-20_1200_demo_aaaa"
+    (run / "commands").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"study": {"name": "demo"}}))
+    did = {"name": "health", "every": "every 5 min", "due": 0, "done": 36, "failed": 1}
+    did |= {"outcome": "done", "said": "well", "in_a_row": 0}
+    (run / problems.JOBS).write_text(json.dumps({"jobs": [did]}))
+    said = command("demo", "--list").stdout.splitlines()
+    assert said[-2] == f"done by run {run.name} itself:"
+    assert "done 36, failed 1; done: well" in said[-1]
 
 
 def test_an_unknown_job_is_named(place):
