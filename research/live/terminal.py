@@ -57,7 +57,8 @@ class Terminal:
             said = (text + "\n").encode(stream.encoding or "utf8", "backslashreplace")
             self._queue(stream.fileno(), said)
         except (OSError, ValueError):  # the terminal is gone; the run is not
-            self.lost += 1
+            with self._turn:
+                self.lost += 1
 
     def flush(self, seconds: float = PATIENCE) -> None:
         """Wait until all is shown, but no longer than this."""
@@ -93,9 +94,9 @@ class Terminal:
             with self._turn:
                 self._turn.wait_for(lambda: self._waiting)
                 line = self._waiting[0]
-            if line is not None:
-                self.lost += not _written(*line)
+            gone = line is not None and not _written(*line)
             with self._turn:
+                self.lost += gone
                 self._waiting.popleft()
                 self._turn.notify_all()
             if line is None:

@@ -87,6 +87,33 @@ def test_a_signature_expires_and_is_of_one_study_and_account(place, monkeypatch)
     assert arms.keys(study).secret not in json.dumps(held)
 
 
+def test_a_signature_holds_until_the_moment_at_which_it_expires(place, monkeypatch):
+    study = read_study("demo", put(monkeypatch, *COMBINATIONS[0]))
+    end = json.loads(arms.file(study).read_text())["expires"]
+    held = [not any("expired" in why for why in arms.missing(study, t)) for t in (end - 1, end)]
+    assert held == [True, False]
+
+
+def test_a_signature_in_a_file_of_somebody_else_is_none(place, monkeypatch):
+    study = read_study("demo", put(monkeypatch, *COMBINATIONS[0]))
+    monkeypatch.setattr(arms.os, "getuid", lambda: arms.file(study).stat().st_uid + 1)
+    assert ["must be yours" in why for why in arms.missing(study)] == [True]
+
+
+def test_the_day_of_the_dated_arm_is_that_of_utc(place, monkeypatch):
+    """At 01:00 UTC it is still the day before in New York."""
+    study = read_study("demo", put(monkeypatch, *COMBINATIONS[0]))
+    monkeypatch.setenv(arms.VARIABLE, f"2026-11-21 {ACCOUNT}")
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        at = datetime(2026, 11, 21, 1, tzinfo=UTC).timestamp()
+        assert not any(why.startswith("(3)") for why in arms.missing(study, at))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize("when", ["2020-01-01 " + ACCOUNT, ACCOUNT, "", today("binance:other")])
 def test_the_dated_arm_is_of_this_day_and_this_account(place, monkeypatch, when):
     study = read_study("demo", put(monkeypatch, True, True, True, True))

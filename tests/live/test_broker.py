@@ -266,7 +266,7 @@ async def test_a_stop_rests_at_the_venue_and_the_next_close_says_so(tmp_path):
         await sitting.end()
 
 
-async def test_an_account_in_another_mode_is_set_and_a_key_that_may_withdraw_is_refused(tmp_path):
+async def test_an_account_in_another_mode_is_set(tmp_path):
     async with house(tmp_path) as (exchange, sit):
         account = exchange.accounts["binance"]
         account.hedged = True

@@ -190,3 +190,28 @@ def test_positions_side_by_side_and_dry_runs_are_refused():
     for wrong in ({"rules": rules._replace(overlap=2)}, {"rules": rules, "dry_run": True}):
         with pytest.raises(UserError, match=r"real orders need backtest\.overlap 1"):
             Desk(wrong.pop("rules"), new_venue(1), ["BTC"], 1000.0, live=True, **wrong)
+
+
+def test_what_takes_the_place_of_a_position_whose_time_is_over_was_entered():
+    desk = simple()
+    desk.book(BOUGHT._replace(reason="horizon"))
+    ended = desk.book(Fill("BTC", -100.0, 10.0, 10.0, 0.0, 130_000_000, "horizon"))
+    assert (ended["entry_reason"], ended["exit_reason"]) == ("entry", "horizon")
+
+
+def test_who_lets_it_trade_again_takes_back_what_the_halt_has_ordered():
+    desk = simple()
+    desk.book(BOUGHT)
+    desk.control = HALTED
+    assert [wish.reason for wish in desk.wishes()] == ["risk_halt"]
+    desk.control = ACTIVE
+    assert (desk.wishes(), stepped(desk, 1), desk.positions["BTC"]) == ([], "hold", 100.0)
+
+
+def test_an_exit_that_is_under_way_keeps_its_reason_in_a_halt():
+    desk = simple()
+    desk.book(BOUGHT)
+    assert stepped(desk, 1, told=-0.02) == "reversal"
+    desk.control = HALTED
+    (wish,) = desk.wishes()
+    assert (wish.reason, wish.target, wish.position) == ("reversal", 0, 100.0)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime, timedelta
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research.live import log
+from research.live import terminal as terminals
 from research.live.terminal import Terminal
 
 from .shown import CANARY, MINUTE, START
@@ -284,5 +286,40 @@ def test_a_terminal_that_is_read_again_says_what_it_left_out(tmp_path):
         shows.say("after")
         assert reader.readline() == b"(1 lines left out)\n"
         assert reader.readline() == b"after\n"
+        shows.say("again")
+        assert reader.readline() == b"again\n"
         shows.close()
         assert shows.lost == 1
+
+
+def test_a_line_that_nobody_is_there_for_is_counted():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        shows = Terminal(stream)
+        shows.say("one")
+        shows.say("two")
+        shows.close()
+        assert shows.lost == 2
+
+
+def test_a_line_left_out_while_another_is_being_written_is_counted(monkeypatch):
+    """The writer stands in the middle of a line when the caller counts one."""
+    monkeypatch.setattr(terminals, "MOST", 1)
+    writing, going = threading.Event(), threading.Event()
+
+    def slow(descriptor, said):
+        writing.set()
+        return going.wait(60)
+
+    monkeypatch.setattr(terminals, "_written", slow)
+    reading, end = os.pipe()
+    with os.fdopen(end, "w") as stream:
+        shows = Terminal(stream)
+        shows.say("one")
+        assert writing.wait(60)
+        shows.say("two")
+        going.set()
+        shows.close()
+        os.close(reading)
+    assert shows.lost == 1

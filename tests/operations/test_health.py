@@ -169,6 +169,14 @@ def test_jobs_that_stand_beside_no_run_count_too(place, tmp_path):
     assert told.alerts == []  # the job itself says so, after as many failures as the study says
 
 
+def test_no_secret_is_in_the_file(place, tmp_path):
+    said = "status 400 of https://x/?signature=9f3a8"
+    state(tmp_path, in_a_row=1, failed=1, outcome="failed", said=said)
+    health.Watch().job(asked(place, tmp_path))
+    written = (tmp_path / health.FILE).read_text()
+    assert "status 400" in written and "9f3a8" not in written
+
+
 def test_a_look_does_not_read_the_journal_again(place, monkeypatch):
     watch = health.Watch()
     assert watch.look(place).bars == 1

@@ -5,10 +5,14 @@ import os
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
+from research import models
 from research.errors import UserError
 from research.live import folders
 from research.live.journal import Journal
@@ -193,6 +197,29 @@ def test_what_a_run_still_writes_is_left(place):
     held.close()
 
 
+def trained(seed):
+    """Return a small model, another one for each seed."""
+    X = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [1.0, -1.0, 2.0, float(seed)]})
+    y = np.array([1.0, 2.0, 3.0, 5.0 + seed])
+    return models.learner("ridge").fit(X, y, seed=1, params=models.settings("ridge", {}))
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_model_that_was_in_force_is_never_dropped_nor_any_of_a_run_that_runs(place, alive):
+    made = folder(place / "data" / "live", study=STUDY)
+    kept = models.Registry(made / "models")
+    ids = [kept.add({"": trained(n)}, {"at": n}) for n in range(7)]
+    for at in range(4):
+        kept.promote(ids[at], at=at, why="scheduled", evidence={})
+    held = folders.hold(made) if alive else None
+    few = Study(**STUDY | {"jobs": {"models": 1}})
+    dropped = [] if alive else ids[4:6]
+    assert f", {len(dropped)} models," in retention.sweep(few, place)
+    assert kept.versions() == [name for name in ids if name not in dropped]
+    if held is not None:
+        held.close()
+
+
 # -- the others ----------------------------------------------------------------------------------
 
 
@@ -217,6 +244,11 @@ def test_the_model_of_the_next_run_is_trained_once(place):
     assert first.startswith("a model as of 20") and before
     assert works.train(task("retrain", None, place, study=chosen, due=4 * 10**15)) == first
     assert files(place / "data" / "champions") == before
+    last = datetime.fromisoformat(first.removeprefix("a model as of ").removesuffix(" is kept"))
+    earlier = last.replace(tzinfo=UTC) - timedelta(hours=6)
+    due = int(earlier.timestamp()) * 1_000_000
+    said = works.train(task("retrain", None, place, study=chosen, due=due))
+    assert said == f"a model as of {earlier:%Y-%m-%d %H:%M} is kept", "it knows nothing of later"
 
 
 HALF_PAST = START + 30 * MINUTE

@@ -10,6 +10,7 @@ from aiohttp import web
 from research import datasets, schema, study
 from research.errors import UserError
 from research.sources import kraken
+from research.sources.kraken import job
 from research.sources.kraken.job import Pace
 
 HOUR = timedelta(hours=1)
@@ -96,6 +97,20 @@ async def test_the_open_bar_is_left_out_and_what_is_beyond_is_named():
     assert (first["quote_volume"], first["trades"]) == (4 * 180.5, 7)
     assert first["taker_buy_volume"] is None
     assert done.to_table()["beyond"].to_list() == [80]
+
+
+async def test_between_two_requests_is_a_pause_that_kraken_bears(monkeypatch):
+    paused, sleep = [], job.asyncio.sleep
+
+    async def noted(seconds, *more):
+        paused.append(seconds)
+        await sleep(0)
+
+    async with Server() as server:
+        monkeypatch.setattr(job.asyncio, "sleep", noted)
+        await poll(server, Shelf(), ("BTC-USD", "ETH-USD", "SOL-USD"), pace=Pace())
+        monkeypatch.undo()
+    assert [seconds for seconds in paused if seconds] == [1.05, 1.05]
 
 
 async def test_polls_that_overlap_leave_no_gap():

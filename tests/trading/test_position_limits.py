@@ -61,6 +61,7 @@ def words(found):
     [
         PLAIN,
         with_exits(PLAIN, hold=MINUTE),
+        with_exits(PLAIN, hold=2 * MINUTE),
         with_exits(probability(enter=0.001, interval=MINUTE), hold=MINUTE),
         with_exits(quantile(10, interval=MINUTE), hold=MINUTE),
         quantile(10, interval=MINUTE),

@@ -72,6 +72,17 @@ async def test_what_we_use_counts_before_it_is_told():
         await one.take(ASK, 1, order=False)
 
 
+async def test_an_answer_that_knows_of_less_takes_nothing_back():
+    """It was given before what we have asked since."""
+    one = Budget("binance", lambda: 0)
+    for _ in range(2):
+        await one.take(ASK, 100, order=False)
+    heard(one, {"X-MBX-USED-WEIGHT-1M": "100"})
+    assert one.used == 200
+    heard(one, {"X-MBX-USED-WEIGHT-1M": "900"})
+    assert one.used == 900
+
+
 async def test_retry_after_is_obeyed():
     one = Budget("binance", lambda: 0)
     heard(one, {"Retry-After": "0.4"}, Answer(429, "-1003", ""), limited=True)

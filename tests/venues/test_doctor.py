@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -11,8 +12,9 @@ from research.cli import venues as command
 from research.errors import UserError
 from research.sim.orders.words import usual_key
 from research.venues import doctor
-from research.venues.doctor import Wanted, examine, visit
+from research.venues.doctor import Wanted, checks, examine, visit
 from research.venues.keys import Keys
+from research.venues.words import Balance
 
 VENUES = ["binance", "bybit", "kraken"]
 D = Decimal
@@ -236,3 +238,18 @@ def test_reports_are_plain():
         "kraken", "kraken:main", [doctor.Check("disk", "bad", "full. Make room.")]
     )
     assert not report.well and report.text().endswith("kraken:main: 1 to mend")
+
+
+@pytest.mark.parametrize(("least", "notional"), [("1", "5"), ("0.001", "100")])
+async def test_the_smallest_order_is_the_larger_of_what_two_rules_ask(least, notional):
+    """Of a market at 50 that asks for a least quantity, and for a least worth."""
+    market = SimpleNamespace(quote="USD", least=D(least), least_notional=D(notional))
+
+    async def ticker(name):
+        return SimpleNamespace(ask=D(50))
+
+    gateway = SimpleNamespace(name="kraken", market=lambda name: market, ticker=ticker)
+    found = await checks._funds(gateway, ["A"], {"USD": Balance(D(40), D(40))})
+    smallest = max(D(least) * 50, D(notional))
+    assert found.state == "bad" and f"is worth {smallest:.2f}" in found.words
+    assert (await checks._funds(gateway, ["A"], {"USD": Balance(D(100), D(100))})).state == "ok"

@@ -3,11 +3,16 @@
 import asyncio
 import gc
 import math
+import time
+from types import SimpleNamespace
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from research.sim.orders.words import usual_key
-from research.venues import VENUES, budget, open_gateway
+from research.venues import VENUES, budget, client, open_gateway
 from research.venues.keys import Keys
 from research.venues.words import Unreachable
 
@@ -75,3 +80,31 @@ async def test_a_gateway_that_does_not_open_holds_nothing_and_may_be_opened_agai
         del gateway
         gc.collect()
     assert "release" not in caplog.text
+
+
+async def test_no_request_follows_to_where_the_venue_points():
+    """Its key would go along."""
+    asked = []
+
+    async def answer(request):
+        asked.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    app = web.Application()
+    app.router.add_route("*", "/{any}", answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as plain:
+        session = client.Session(
+            SimpleNamespace(session=lambda: plain), lambda: None, lambda *heard: None
+        )
+        for ask in (session.get, session.post, session.put, session.delete):
+            with pytest.raises(aiohttp.ClientConnectionError, match="points elsewhere"):
+                async with ask(server.make_url("/here"), headers={"API-Key": "k"}):
+                    pass
+    assert asked == ["/here"] * 4
+
+
+def test_krakens_nonce_rises_where_market_time_stands_still():
+    made = client.client("kraken", Keys("k", "c2VjcmV0"), now=lambda: 5, timeout=1.0)
+    first, until = made.nonce(), time.monotonic() + 60
+    while made.nonce() <= first:
+        assert time.monotonic() < until

@@ -149,6 +149,16 @@ def test_reduce_only_never_turns_a_position(prices, account):
     assert stop.status == "expired" and "nothing to reduce" in stop.reason
 
 
+def test_an_order_that_can_only_reduce_holds_no_money(prices, account):
+    account.place(ticket("buy", quantity="2"))
+    before = account.free("USDT")
+    away = at(prices, "1.05")
+    account.place(ticket("sell", "limit", "2", away, reduce_only=True))
+    assert account.free("USDT") == before
+    account.place(ticket("sell", "limit", "2", away))
+    assert account.free("USDT") < before
+
+
 def test_close_position_closes_whatever_there_is(prices, account):
     account.place(ticket("buy", quantity="2"))
     stop = account.place(ticket("sell", "stop", "0", trigger=at(prices, "0.9995"), close=True))
