@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def workers() -> list[str]:
-    """Return pytest-xdist's arguments: three workers, as tests often wait; none on a single core."""
+    """Return pytest-xdist's arguments: three workers, as tests wait; none on a single core."""
     return ["-n", "3"] if (os.cpu_count() or 1) > 1 else []
 
 
