@@ -57,6 +57,24 @@ def test_a_trial_is_one_configuration_on_one_lineage():
     assert len(anew().rows) == 10 and ledger.count("x") == 3
 
 
+def test_a_copy_of_the_data_begins_no_new_count():
+    def once(words, lineage, data):
+        return ledger.begin(words, lineage=lineage, what="evaluation", data=data).done("f")
+
+    assert [once({"seed": n}, "files/mine", "bars") for n in (1, 2)] == [1, 2]
+    assert once({"seed": 2}, "files/copy", "bars") == 2  # the very same trial, run again
+    assert once({"seed": 3}, "files/copy", "bars") == 3
+    assert once({"seed": 4}, "files/copy", "more bars") == 4  # the copy goes its own way
+    assert once({"seed": 5}, "binance", "other bars") == 1
+    assert once({"seed": 6}, "files/again", "more bars") == 5
+    assert once({"seed": 5}, "files/again", "other bars") == 6  # a bridge joins all of them
+    counted = [ledger.count(f"files/{name}") for name in ("mine", "copy", "again")]
+    assert [*counted, ledger.count("binance")] == [6] * 4
+    assert ledger.table().height == 8  # listed where they were made
+    anew()
+    assert ledger.count("files/mine") == 6
+
+
 def test_what_was_begun_and_never_done_counts_until_it_is_done():
     ledger.begin({"seed": 1}, lineage="x", what="training")
     ledger.begin({"seed": 1}, lineage="x", what="training")

@@ -4,7 +4,8 @@ A run is written down twice: ``begun`` before it works, with what is about to be
 after it, with what came out. A trial is one distinct configuration, that is all settings that are a
 choice and the forecasts they led to, on one lineage of data. Folds and rolling retrains are parts
 of it; running it again adds rows, not a trial. What was begun and never done is a trial too, unless
-the same settings were done at another time.
+the same settings were done at another time. Lineages that have given the very same bars are one, so
+that no copy of the data begins a new count.
 """
 
 from __future__ import annotations
@@ -204,6 +205,10 @@ class _Fold:
         """By lineage, the settings that were done with some forecasts."""
         self.open: dict[str, dict[str, Known]] = {}
         """By lineage, what was begun, by settings."""
+        self.first: dict[str, str] = {}
+        """By fingerprint of bars, the lineage that gave them first."""
+        self.kin: dict[str, list[str]] = {}
+        """By lineage, all that have given the same bars, itself among them."""
 
     def take(self, row: dict[str, Any]) -> None:
         self.rows += 1
@@ -221,6 +226,15 @@ class _Fold:
         mine, key = self.open.setdefault(row["lineage"], {}), row["settings"]
         known = mine.get(key) or Known(key, row["lineage"], key, {})
         mine[key] = known._replace(begun=known.begun + 1, note=_both(known, row))
+        if "data" in row:
+            self._join(row["lineage"], row["data"])
+
+    def _join(self, lineage: str, data: str) -> None:
+        mine = self.kin.setdefault(lineage, [lineage])
+        theirs = self.kin[self.first.setdefault(data, lineage)]
+        if theirs is not mine:
+            theirs += mine
+            self.kin.update(dict.fromkeys(mine, theirs))
 
     def _done(self, row: dict[str, Any]) -> None:
         mine, key = self.trials.setdefault(row["lineage"], {}), row["config"]
@@ -229,14 +243,19 @@ class _Fold:
         mine[key] = known._replace(done=known.done + 1, note=_both(known, row), found=found)
         self.settings.setdefault(row["lineage"], set()).add(row["settings"])
 
-    def of(self, lineage: str) -> list[Known]:
-        """Return the trials of a lineage: those done, then those never done."""
-        opened, finished = self.open.get(lineage, {}), self.settings.get(lineage, set())
-        done = [
+    def of(self, lineage: str, *, kin: bool = True) -> list[Known]:
+        """Return the trials of a lineage and its kin: those done, then those never done."""
+        done, opened = dict[str, Known](), dict[str, Known]()
+        finished: set[str] = set()
+        for name in [lineage, *(self.kin.get(lineage, []) if kin else [])]:
+            for mine, theirs in ((done, self.trials), (opened, self.open)):
+                mine.update({k: v for k, v in theirs.get(name, {}).items() if k not in mine})
+            finished |= self.settings.get(name, set())
+        tried = [
             known._replace(begun=opened[known.settings].begun) if known.settings else known
-            for known in self.trials.get(lineage, {}).values()
+            for known in done.values()
         ]
-        return [*done, *(known for key, known in opened.items() if key not in finished)]
+        return [*tried, *(known for key, known in opened.items() if key not in finished)]
 
 
 def _both(known: Known, row: dict[str, Any]) -> str:
@@ -262,16 +281,16 @@ def _folded() -> _Fold:
 
 def count(lineage: str) -> int:
     """Return how many distinct configurations were tried on `lineage`."""
-    fold = _folded()
-    never_done = fold.open.get(lineage, {}).keys() - fold.settings.get(lineage, set())
-    return len(fold.trials.get(lineage, {})) + len(never_done)
+    return len(_folded().of(lineage))
 
 
 def known(lineage: str | None = None) -> list[Known]:
-    """Return the trials of a lineage, or of all, in the order in which they were first done."""
+    """Return the trials of a lineage and its kin, or of all, as they were first done."""
     fold = _folded()
-    chosen = [lineage] if lineage else list(dict.fromkeys([*fold.trials, *fold.open]))
-    return [trial for name in chosen for trial in fold.of(name)]
+    if lineage:
+        return fold.of(lineage)
+    names = dict.fromkeys([*fold.trials, *fold.open])
+    return [trial for name in names for trial in fold.of(name, kin=False)]
 
 
 def head(*, home: bool = False) -> dict[str, Any]:
