@@ -76,9 +76,9 @@ def evidence(study: Study, found: pipeline.Evaluation, tested: pipeline.Backtest
 
 def _by_symbol(tested: pipeline.Backtest, capital: float) -> dict[str, Any]:
     """Return the net return without what the best symbol's closed trades earned."""
-    by_symbol = tested.trades.group_by("symbol").agg(pl.col("net").sum())
-    symbols = tested.reasons["symbol"].n_unique()
-    best = float(by_symbol["net"].max() or 0.0)  # type: ignore[arg-type]
+    # exact sums: threads add in any order, and a report made anew is the same to the last digit
+    earned = [math.fsum(part["net"]) for part in tested.trades.partition_by("symbol")]
+    symbols, best = tested.reasons["symbol"].n_unique(), max(earned, default=0.0)
     return {"symbols": symbols, "without_symbol": tested.summary["net_return"] - best / capital}
 
 
