@@ -1,9 +1,11 @@
 import json
+import subprocess
 import sys
 
 import pytest
 
-from research import cli
+from research import cli, recorder
+from research.errors import UserError
 
 
 def run(capsys, *words):
@@ -30,6 +32,21 @@ def _own_folders(tmp_path, monkeypatch):
 MISTAKES = {
     "unknown key": (["train", "-o", "labels.hprizon=1 min"], "Did you mean 'labels.horizon'"),
     "wrong unit": (["backtest", "--fee", "5 pips"], "bps or %"),
+    "fee without unit": (
+        ["backtest", "--fee", "5"],
+        "less than 0.1, found '5'. Did you mean '5 bps'?",
+    ),
+    "threshold without unit": (["backtest", "-o", "backtest.enter=2"], "Did you mean '2 bps'?"),
+    "threshold of 60 %": (
+        ["backtest", "-o", "backtest.leave=60 %"],
+        "less than 0.5, found '60 %'.\n",
+    ),
+    "no such venue": (["record", "--venue", "nope"], "Known: binance_usdm, binance_spot, bybit."),
+    "no such job": (["jobs", "--once", "helth"], "Did you mean 'health'? Here: download, "),
+    "no such simulated symbol": (
+        ["record", "--simulated", "--symbols", "BTCUSDT,SIM02USDT"],
+        "does not know BTCUSDT. With as many symbols it knows SIM01USDT, SIM02USDT.",
+    ),
     "end before start": (
         ["train", "-o", "data.start=2025-02-01", "-o", "data.end=2025-01-01"],
         "end",
@@ -73,6 +90,52 @@ def test_an_unwritable_data_folder_is_one_line(capsys, tmp_path, monkeypatch):
     assert code == 2
     assert "cannot write" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [(["trials"], "Not a directory"), (["record", "--simulated"], "not a folder that can be")],
+)
+def test_a_file_in_place_of_the_data_folder_is_one_line(capsys, tmp_path, words, why):
+    (tmp_path / "data").write_text("")
+    code, _, said = run(capsys, *words)
+    assert code == 2 and said.count("\n") == 1 and why in said
+
+
+@pytest.mark.parametrize(
+    ("words", "place"), [([], "binance_usdm"), (["--simulated"], "simulated/binance_usdm")]
+)
+def test_what_a_simulated_venue_says_is_kept_apart(capsys, tmp_path, monkeypatch, words, place):
+    async def nothing(*_, **__):
+        raise UserError("nothing is recorded here")
+
+    where = []
+    monkeypatch.setattr(recorder, "capture", lambda *told, **_: where.append(told[3]) or nothing())
+    monkeypatch.setattr("research.cli.record._reached", lambda *_: _none())
+    assert run(capsys, "record", *words)[0] == 2
+    assert where == [tmp_path / "data" / "recordings" / place]
+
+
+async def _none():
+    return None
+
+
+def test_a_second_interruption_says_nothing():
+    """The first says one line, stops what is logged of tasks cut off, and leaves with 130."""
+    script = (
+        "import atexit, logging, os, signal; from research import cli\n"
+        "def again():\n"
+        "    logging.getLogger('asyncio').error('Task exception was never retrieved')\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here')\n"
+        "atexit.register(again); signal.signal(signal.SIGINT, cli._interrupted)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "interrupted: run it again, and it goes on where it stopped\n"
 
 
 def test_the_same_work_twice_exits_75(capsys):

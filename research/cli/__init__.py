@@ -330,6 +330,10 @@ def main() -> None:
 
 
 def _interrupted(*_: Any) -> NoReturn:
+    # a notebook's kernel and its tasks are cut off, which their own log would tell at length;
+    # whoever asks again wants out at once
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    logging.disable()
     typer.echo("interrupted: run it again, and it goes on where it stopped", err=True)
     sys.exit(130)
 

@@ -46,7 +46,9 @@ def record(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--dir", help="Absent: data/recordings/VENUE.", show_default=False),
+        typer.Option(
+            "--dir", help="Absent: data/recordings/[simulated/]VENUE.", show_default=False
+        ),
     ] = None,
     simulated: Simulated = False,
     as_json: Json = False,
@@ -83,9 +85,10 @@ async def _recorded(
     from research.store import atomic
 
     recorder.venue(venue)
-    place = folder or atomic.data_root() / "recordings" / venue
+    kept = atomic.data_root() / "recordings" / ("simulated" if simulated else "")
+    place = folder or kept / venue
     async with AsyncExitStack() as held:
-        network = await _reached(held, simulated, venue, length, len(symbols))
+        network = await _reached(held, simulated, venue, length, symbols)
         told = await recorder.capture(
             venue,
             symbols,
@@ -131,22 +134,23 @@ async def _show(
     from research.order_flow import live
 
     async with AsyncExitStack() as held:
-        network = await _reached(held, simulated, venue, length, 1)
+        network = await _reached(held, simulated, venue, length, [symbol])
         async for row in live.follow(venue, symbol, length=length, every=every, network=network):
             typer.echo(json.dumps(row, allow_nan=False) if as_json else live.line(row))
 
 
 async def _reached(
-    held: AsyncExitStack, simulated: bool, venue: str, length: str | None, symbols: int
+    held: AsyncExitStack, simulated: bool, venue: str, length: str | None, symbols: Sequence[str]
 ) -> Any:
     """Return how a venue is reached: None for the real one."""
     if not simulated:
         return None
-    from research.order_flow.offline import exchange
+    from research.order_flow.offline import check, exchange
     from research.units import duration
 
+    check(symbols)
     span = None if length is None else duration(length)
-    return await held.enter_async_context(exchange(venue, length=span, symbols=symbols))
+    return await held.enter_async_context(exchange(venue, length=span, symbols=len(symbols)))
 
 
 def _usual(simulated: bool) -> str:

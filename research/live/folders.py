@@ -234,8 +234,8 @@ def send(folder: Path, name: str, **body: Any) -> str:
         If there is no such command, or it cannot be written.
     """
     if name not in COMMANDS:
-        known = list(COMMANDS)
-        raise UserError(f"command {name!r}: not known.{nearest(name, known)} Known: {known}.")
+        hint = nearest(name, list(COMMANDS))
+        raise UserError(f"command {name!r}: not known.{hint} Known: {', '.join(COMMANDS)}.")
     token = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
     atomic.write_json(folder / "commands" / f"{token}.json", {"name": name, "body": body})
     return token

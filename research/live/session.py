@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shutil
 import time
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ from research.live import clock as clocks
 from research.live import feed as feeds
 from research.live.alerts import Alerts
 from research.live.broker import Broker, terms
+from research.live.journal.files import database
 from research.live.log import Log, opened
 from research.live.net import Network
 from research.live.played import EXCHANGE
@@ -109,7 +111,19 @@ def run(
             "--dry-run, or start a new run."
         )
     wish = Wish(length, speed, dry_run, plan, debug, live)
-    return asyncio.run(_sit(chosen, folder or create(chosen, live=live), wish))
+    if folder is not None:
+        return asyncio.run(_sit(chosen, folder, wish))
+    return _first(chosen, create(chosen, live=live), wish)
+
+
+def _first(study: Study, folder: Path, wish: Wish) -> dict[str, Any]:
+    """Sit for the first time; a run that a mistake kept from beginning leaves no folder."""
+    try:
+        return asyncio.run(_sit(study, folder, wish))
+    except UserError:
+        if not database(folder).exists():  # else status and parity would take it for the newest
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _real(study: Study, folder: Path | None, mode: str | None, *, dry_run: bool) -> bool:

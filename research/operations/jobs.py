@@ -160,7 +160,8 @@ class Jobs:
         """
         if name not in self._turns:
             known = list(self._turns)
-            raise UserError(f"job {name!r}: there is none.{nearest(name, known)} Here: {known}.")
+            hint = nearest(name, known)
+            raise UserError(f"job {name!r}: there is none.{hint} Here: {', '.join(known)}.")
         now = self._clock.now()
         await in_thread(self._recall, now)
         row = await self._do(self._turns[name], last_due(self._turns[name].work.when, now), 0)

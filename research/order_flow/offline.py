@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -12,8 +12,32 @@ from research.recorder import venues
 
 SYMBOL = "SIM01USDT"
 """What a simulated market's first symbol is called."""
+_NAME = "SIM{:02d}USDT"
 LONGEST = timedelta(hours=2)
 _SPARE = 2  # minutes played beyond what is asked for
+
+
+def check(symbols: Sequence[str]) -> None:
+    """Return if an exchange of so many symbols knows them.
+
+    Raises
+    ------
+    UserError
+        If it does not know one; the message names those that it knows.
+
+    Examples
+    --------
+    >>> check(["SIM01USDT", "BTCUSDT"])
+    Traceback (most recent call last):
+    research.errors.UserError: simulated exchange: does not know BTCUSDT. With as ...
+    """
+    known = [_NAME.format(n) for n in range(1, len(symbols) + 1)]
+    wrong = [symbol for symbol in symbols if symbol not in known]
+    if wrong:
+        raise UserError(
+            f"simulated exchange: does not know {', '.join(wrong)}. "
+            f"With as many symbols it knows {', '.join(known)}."
+        )
 
 
 @asynccontextmanager

@@ -244,6 +244,7 @@ def venue(name: str) -> Venue:
     if name not in VENUES:
         known = list(VENUES)
         raise UserError(
-            f"recorder: venue {name!r} is not known.{nearest(name, known)} Known: {known}."
+            f"recorder: venue {name!r} is not known.{nearest(name, known)} "
+            f"Known: {', '.join(known)}."
         )
     return VENUES[name]

@@ -78,9 +78,13 @@ def writing(path: Path) -> Iterator[None]:
     """Turn what the disk refuses into one line for the user."""
     try:
         yield
-    except OSError as error:
+    except (OSError, pl.exceptions.ComputeError) as error:
+        # a full disk reaches polars' own writer as an "underlying IO error: No space left ..."
+        _, told, cause = str(error).rpartition("IO error: ")
+        if not isinstance(error, OSError) and not told:
+            raise
         raise UserError(
-            f"cannot write {path}: {error.strerror}. "
+            f"cannot write {path}: {error.strerror if isinstance(error, OSError) else cause}. "
             "Free space or mend its permissions, or name another folder in ALPHABOOK_DATA."
         ) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
@@ -23,9 +24,25 @@ def _moment(value: Any) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+def _below(bound: float) -> Callable[[Any], float]:
+    """Return what reads a fraction below `bound`; 5 was most likely meant as 5 bps."""
+
+    def read(value: Any) -> float:
+        found = units.fraction(value)
+        if found < bound:
+            return found
+        plain = str(value).strip()
+        hint = "" if plain.endswith(tuple(units.RATES)) else f" Did you mean '{plain} bps'?"
+        raise UserError(f"should be less than {bound:g}, found {value!r}.{hint}")
+
+    return read
+
+
 Fraction = Annotated[float, BeforeValidator(units.fraction)]
-Rate = Annotated[Fraction, Field(ge=0, lt=0.1)]
+Rate = Annotated[float, BeforeValidator(_below(0.1)), Field(ge=0)]
 """A cost per side, as a fraction of price: not below zero."""
+Return = Annotated[float, BeforeValidator(_below(0.5))]
+"""An expected return over one horizon, as a fraction of price."""
 Duration = Annotated[timedelta, BeforeValidator(units.duration), PlainSerializer(units.show)]
 Pause = Annotated[timedelta, BeforeValidator(units.pause), PlainSerializer(units.show)]
 Count = Annotated[int, Field(ge=1)]

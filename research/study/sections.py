@@ -9,7 +9,17 @@ from pydantic import AfterValidator, Field, model_validator
 
 from research.errors import UserError, nearest
 from research.study.fees import fee
-from research.study.kinds import Count, Duration, Fraction, Moment, Pause, Rate, Section, Share
+from research.study.kinds import (
+    Count,
+    Duration,
+    Fraction,
+    Moment,
+    Pause,
+    Rate,
+    Return,
+    Section,
+    Share,
+)
 from research.study.stated import HalfSpread, Hours, Latency, Size, Step
 
 LEARNERS = (
@@ -215,9 +225,9 @@ class Backtest(Section):
     rule: Literal["threshold", "quantile", "probability", "follow"] = "threshold"
     """`threshold` trades expected returns, `quantile` their bins, `probability` classes;
     `follow` holds the side of the forecast for as long as it has one."""
-    enter: Fraction | None = None
+    enter: Return | None = None
     """`threshold`: expected return that opens a position. Absent: the round-trip cost."""
-    leave: Fraction = 0.0
+    leave: Return = 0.0
     """`threshold`: opposite expected return that closes one (reversal)."""
     enter_probability: Share = 0.5
     """`probability`: least probability of the likeliest class that opens a position."""

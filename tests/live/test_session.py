@@ -265,6 +265,13 @@ def test_a_mistake_is_one_line_and_leaves_no_run(data, wish, law):
     assert folders.runs() == known
 
 
+def test_a_run_that_never_began_is_not_the_newest(data, two_hours):
+    known = folders.runs()
+    with pytest.raises(UserError, match="NOPEUSDT"):
+        session.run("demo", {**SMALL, "data.symbols": ["NOPEUSDT"]}, span="5min", speed=0)
+    assert folders.runs() == known
+
+
 def test_a_run_goes_on_with_its_own_settings(two_hours):
     with pytest.raises(UserError, match=r"found costs.fee beside it"):
         session.run("", {"costs.fee": 0.0}, resume=two_hours["run"])

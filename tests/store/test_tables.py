@@ -3,6 +3,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -197,3 +198,15 @@ def test_two_processes_import_the_same_bars_at_once(tmp_path):
     heights = {worker.communicate()[0].strip() for worker in workers}
     assert len(heights) == 1
     assert int(heights.pop()) > 17_000
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line_whoever_writes():
+    full = Path("/dev/full")
+    with (
+        pytest.raises(UserError, match=r"cannot write .*: No space left on device"),
+        atomic.writing(full),
+    ):
+        pl.DataFrame({"a": range(9)}).write_parquet(full)
+    with pytest.raises(pl.exceptions.ComputeError, match="our fault"), atomic.writing(full):
+        raise pl.exceptions.ComputeError("our fault")

@@ -167,7 +167,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a remembered object; one that cannot be read is as good as none."""
     try:
         found = orjson.loads(path.read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
 

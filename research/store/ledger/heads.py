@@ -71,6 +71,11 @@ def _in(file: Path, where: str, place: str | None) -> Iterator[Head]:
         seen = Head(int(head.get("rows", 0)), str(head.get("hash", "")), where)
     except FileNotFoundError:  # none yet, or another process has just deleted it
         return
+    except OSError as error:
+        raise UserError(
+            f"ledger: cannot read {file}: {error.strerror}. "
+            "Mend that, or name another folder in ALPHABOOK_DATA."
+        ) from error
     except (ValueError, TypeError) as error:
         raise UserError(
             f"ledger: {where} must say which trials it has seen, but {file} cannot be read. Put it "
