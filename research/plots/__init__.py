@@ -15,13 +15,7 @@ from research.plots.features_screen import (
     ic_by_horizon,
     redundancy,
 )
-from research.plots.forecasts import (
-    cumulative_quantiles,
-    ic_by_day,
-    ic_decay,
-    optimism,
-    quantiles,
-)
+from research.plots.forecasts import cumulative_quantiles, ic_by_day, ic_decay, optimism, quantiles
 from research.plots.gate import gate
 from research.plots.live import live_evidence, live_latency, live_reasons, live_run
 from research.plots.market import candles, coverage, price, trades_on_price
@@ -34,13 +28,7 @@ from research.plots.operations import (
 )
 from research.plots.order_book import book_coverage, depth_chart
 from research.plots.order_flow import impact, lags, next_move
-from research.plots.performance import (
-    alpha_factor,
-    compare_equity,
-    equity,
-    fee_sweep,
-    rolling,
-)
+from research.plots.performance import alpha_factor, compare_equity, equity, fee_sweep, rolling
 from research.plots.portfolio import portfolio
 from research.plots.sheets import sheets
 from research.plots.summary import folds, league, truth

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_REASONS = 6
+_EQUITY = "equity (quote currency)"
 _HOPS = ("close_to_known", "features", "forecast", "decide")
 
 
@@ -43,20 +44,20 @@ def live_run(
     ax, below = style.panels(style.canvas(ax, height=4.6), 2, 1)
     if rows.is_empty():
         style.empty(ax, "no bar has been decided yet")
-        return style.dress(ax, "equity")
+        return style.dress(ax, "equity", y=_EQUITY)
     start = capital or rows["equity"][0]
     points = style.drawn_points(rows)
     ax.plot(style.times(points["time"]), points["equity"].to_numpy(), color=style.BLUE, lw=1.5)
     ax.axhline(start, color=style.INK, linewidth=0.8)
     change = rows["equity"][-1] / start - 1
-    style.dress(ax, f"{rows['equity'][-1]:,.2f}, {change:+.3%} since the start", y="equity")
+    style.dress(ax, f"{rows['equity'][-1]:,.2f}, {change:+.3%} since the start", y=_EQUITY)
     for colour, ((symbol,), part) in zip(_colours(), held.group_by("symbol", maintain_order=True)):
         shown = style.drawn_points(part)
         x, worth = style.times(shown["time"]), shown["worth"].to_numpy()
         below.step(x, worth, where="post", color=colour, lw=1.1, label=str(symbol))
     below.axhline(0, color=style.INK, linewidth=0.8)
-    below.set_ylabel("held", fontsize=9, color=style.INK)
-    style.legend(below, loc="upper left", ncols=4)
+    below.set_ylabel("held\n(quote currency)", fontsize=9, color=style.INK)
+    style.legend_beside(below, loc="lower left", bbox_to_anchor=(1.0, 0.0))
     style.utc(below)
     return ax
 
@@ -111,8 +112,9 @@ def live_latency(
     style.as_percent(ax.yaxis)
     style.legend(ax, loc="lower right")
     half, most, nearly = np.quantile(took, (0.5, 0.95, 0.99))
-    title = f"measured: median {half:.3g} ms, p95 {most:.3g} ms, p99 {nearly:.3g} ms"
-    title += f"; assumed {assumed * 1e3:g} ms"
+    half, most, nearly = (style.duration(value) for value in (half, most, nearly))
+    title = f"measured: median {half}, p95 {most}, p99 {nearly}"
+    title += f"; assumed {style.duration(assumed * 1e3, exact=True)}"
     return style.dress(ax, title, x="latency (ms)", y="share of bars (%)")
 
 
@@ -131,7 +133,8 @@ def live_reasons(table: Any, *, every: str = "1h", ax: Axes | None = None) -> Ax
     Returns
     -------
     matplotlib Axes
-        Stacked shares; the six most frequent reasons by name, the rest together.
+        Stacked shares; the six most frequent reasons by name, the rest together. The first and
+        last stretch are as long as the run was in them.
     """
     rows = style.take(table, ("time", "reason"), "live_reasons")
     ax = style.canvas(ax)
@@ -148,8 +151,8 @@ def live_reasons(table: Any, *, every: str = "1h", ax: Axes | None = None) -> Ax
     wide = wide.fill_null(0).sort("time")
     shown = [name for name in (*named, "others") if name in wide.columns]
     parts = wide.select(shown).to_numpy() / wide.select(shown).sum_horizontal().to_numpy()[:, None]
-    x, floor = style.times(wide["time"]), np.zeros(wide.height)
-    width = np.diff(x).min() if len(x) > 1 else np.timedelta64(1, "h")
+    x, width = _stretches(wide["time"], rows["time"], every)
+    floor = np.zeros(wide.height)
     for colour, name, part in zip(_colours(), shown, parts.T):
         ax.bar(x, part, width, floor, align="edge", color=colour, label=name, linewidth=0)
         floor = floor + part
@@ -159,6 +162,16 @@ def live_reasons(table: Any, *, every: str = "1h", ax: Axes | None = None) -> Ax
     first = counted.row(0)
     title = f"{rows.height:,} decisions, {first[1] / rows.height:.0%} of them {first[0]}"
     return style.dress(ax, title, x="time (UTC)", y="share of decisions (%)")
+
+
+def _stretches(starts: pl.Series, run: pl.Series, every: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and width of each stretch, cut to where the run began and ended."""
+    ends = starts.dt.offset_by(every)
+    left, right = style.times(starts), style.times(ends)
+    if run.n_unique() > 1:  # a run of one bar has no length to be cut to
+        first, last = style.times(run.sort())[[0, -1]]
+        left, right = np.maximum(left, first), np.minimum(right, last)
+    return left, right - left
 
 
 def live_evidence(table: Any, *, needed: float, ax: Axes | None = None) -> Axes:

@@ -100,7 +100,8 @@ def coverage(quality: Any, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib Axes
-        One strip a symbol; the darker of missing (orange) and without volume (blue) is shown.
+        One strip a symbol: orange on days with missing bars, else blue where some had no volume;
+        the darker, the larger their share of the day. A single bar is seen.
     """
     columns = ("symbol", "day", "rows", "missing", "zero_volume")
     table = style.take(quality, columns, "coverage").with_columns(pl.col("day").cast(pl.Date))
@@ -110,6 +111,11 @@ def coverage(quality: Any, *, ax: Axes | None = None) -> Axes:
     x = np.arange(days.min(), days.max() + 2)  # one edge more than days
     picture = _coverage_picture(table, symbols, (days - days.min()).astype(int))
     ax.pcolormesh(x.astype("datetime64[us]"), np.arange(len(symbols) + 1), picture)
+    orange = np.argwhere(picture[..., 0] > picture[..., 2] + 0.1)
+    if len(orange):  # a day can be narrower than a pixel, and must still be seen
+        row, day = orange.T
+        tint = picture[row, day].tolist()
+        ax.vlines(x[day].astype("datetime64[us]"), row, row + 1, colors=tint, lw=1.5)
     ax.set_yticks(np.arange(len(symbols)) + 0.5, symbols)
     ax.invert_yaxis()
     ax.grid(False)
@@ -125,26 +131,41 @@ def _expected(table: pl.DataFrame) -> int:
 
 
 def _coverage_picture(table: pl.DataFrame, symbols: list[str], days: np.ndarray) -> np.ndarray:
-    from matplotlib.colors import to_rgb
-
     rows = np.searchsorted(symbols, table["symbol"].to_numpy())
     whole = np.maximum((table["rows"] + table["missing"]).to_numpy(), 1)
     shares = [table[c].to_numpy() / whole for c in ("missing", "zero_volume")]
     picture = np.ones((len(symbols), int(days.max()) + 1, 3))
-    worse = shares[0] >= shares[1]
-    depth = np.sqrt(np.maximum(*shares))[:, None]  # a few bad minutes must still be seen
-    colours = [np.array(to_rgb(c)) for c in (style.ORANGE, style.BLUE, style.PALE)]
-    tint = np.where(worse[:, None], colours[0], colours[1])
-    picture[rows, days] = colours[2] * (1 - depth) + tint * depth
+    lacking = shares[0] > 0
+    orange, blue = (_shade(share, c) for share, c in zip(shares, (style.ORANGE, style.BLUE)))
+    picture[rows, days] = np.where(lacking[:, None], orange, blue)
     return picture
 
 
+def _shade(share: np.ndarray, colour: str) -> np.ndarray:
+    """Mix `colour` into pale by its share of the day; the least is far enough off to be seen."""
+    from matplotlib.colors import to_rgb
+
+    depth = np.where(share > 0, 0.35 + 0.65 * np.sqrt(share), 0.0)[:, None]
+    return np.array(to_rgb(style.PALE)) * (1 - depth) + np.array(to_rgb(colour)) * depth
+
+
 def _coverage_key(ax: Axes) -> None:
+    from matplotlib.legend_handler import HandlerTuple
     from matplotlib.patches import Patch
 
-    key = {"complete": style.PALE, "missing": style.ORANGE, "no volume": style.BLUE}
-    handles = [Patch(color=colour, label=name) for name, colour in key.items()]
-    style.legend(ax, handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    shares = np.array([0.001, 0.1, 1.0])
+    said = "0.1, 10, 100 %"
+    key = {f"missing: {said}": style.ORANGE, f"no volume: {said}": style.BLUE}
+    scales = [tuple(Patch(color=c) for c in _shade(shares, colour)) for colour in key.values()]
+    style.legend_beside(
+        ax,
+        handles=[Patch(color=style.PALE), *scales],
+        labels=["complete", *key],
+        title="share of the day",
+        title_fontsize=9,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
+        handlelength=3.0,
+    )
 
 
 def trades_on_price(

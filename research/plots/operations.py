@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def operation_costs(table: Any, *, ax: Axes | None = None) -> Axes:
+def operation_costs(table: Any, *, simulated: bool = False, ax: Axes | None = None) -> Axes:
     """Draw each kind of cost as it was said to be and as it was.
 
     Parameters
@@ -21,6 +21,8 @@ def operation_costs(table: Any, *, ax: Axes | None = None) -> Axes:
     table : polars or pandas frame
         With `cost` (its name), `assumed_bps` and `measured_bps`, of what was traded; null where
         nothing is assumed or nothing was traded.
+    simulated : bool
+        Of a paper run: its fills are made as assumed, so that nothing is measured by them.
     ax : matplotlib Axes, optional
         Where to draw; new ones if left out.
 
@@ -35,9 +37,11 @@ def operation_costs(table: Any, *, ax: Axes | None = None) -> Axes:
         style.empty(ax, "nothing was traded")
         return style.dress(ax, "costs")
     x = np.arange(rows.height)
-    for shift, name, colour in ((-0.2, "assumed", style.GREY), (0.2, "measured", style.BLUE)):
+    found = "simulated" if simulated else "measured"
+    sides = ((-0.2, "assumed", "assumed", style.GREY), (0.2, "measured", found, style.BLUE))
+    for shift, name, label, colour in sides:
         height = rows[f"{name}_bps"].fill_null(0.0).to_numpy()
-        bars = ax.bar(x + shift, height, 0.38, color=colour, label=name)
+        bars = ax.bar(x + shift, height, 0.38, color=colour, label=label)
         ax.bar_label(bars, fmt="%.2f", fontsize=8, color=style.INK, padding=2)
     ax.axhline(0, color=style.INK, linewidth=0.8)
     ax.set_xticks(x, rows["cost"].to_list())
@@ -45,18 +49,19 @@ def operation_costs(table: Any, *, ax: Axes | None = None) -> Axes:
     style.legend_above(ax)
     both = rows.drop_nulls(["assumed_bps", "measured_bps"])
     said, was = both["assumed_bps"].sum(), both["measured_bps"].sum()
-    return style.dress(
-        ax, f"cost a side: {was:.2f} bps, said {said:.2f}", y="bps of what was traded"
-    )
+    title = f"{'simulated ' * simulated}cost a side: {was:.2f} bps, said {said:.2f}"
+    return style.dress(ax, title, y="bps of what was traded")
 
 
-def operation_slippage(fills: Any, *, ax: Axes | None = None) -> Axes:
+def operation_slippage(fills: Any, *, simulated: bool = False, ax: Axes | None = None) -> Axes:
     """Draw each fill's slippage beside what was assumed of it.
 
     Parameters
     ----------
     fills : polars or pandas frame
         With `slippage` and `slippage_assumed`, fractions of price; null ones are left out.
+    simulated : bool
+        Of a paper run: its fills are made as assumed, so that nothing is measured by them.
     ax : matplotlib Axes, optional
         Where to draw; new ones if left out.
 
@@ -81,8 +86,11 @@ def operation_slippage(fills: Any, *, ax: Axes | None = None) -> Axes:
         style.as_bps(axis)
     style.legend(ax, loc="upper left")
     beyond = round((was - said).mean() * 1e4, 3) + 0.0  # no minus before a zero
-    title = f"{rows.height:,} fills, {beyond:+.3f} bps beyond what was said"
-    return style.dress(ax, title, x="assumed (bps)", y="measured (bps)")
+    title = (
+        f"{rows.height:,} {'simulated ' * simulated}fills, {beyond:+.3f} bps beyond what was said"
+    )
+    found = "simulated" if simulated else "measured"
+    return style.dress(ax, title, x="assumed (bps)", y=f"{found} (bps)")
 
 
 def operation_hops(table: Any, *, assumed: float, ax: Axes | None = None) -> Axes:
@@ -119,7 +127,8 @@ def operation_hops(table: Any, *, assumed: float, ax: Axes | None = None) -> Axe
     ax.set_yticks(y, rows["hop"].to_list())
     ax.margins(y=0.15)
     ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return style.dress(ax, f"latency by hop; fills assume {assumed * 1e3:g} ms", x="latency (ms)")
+    said = style.duration(assumed * 1e3, exact=True)
+    return style.dress(ax, f"latency by hop; fills assume {said}", x="latency (ms)")
 
 
 def operation_uptime(closes: Any, incidents: Any = None, *, ax: Axes | None = None) -> Axes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,39 +78,51 @@ def rolling(table: Any, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib Axes
-        The uppermost panel.
+        The uppermost panel; the title names the window, read off the rows before it is full.
     """
     rows = style.take(table, ("time",), "rolling").sort("time")
     shown = [c for c in ("sharpe", "drawdown", "hit_rate") if c in rows.columns]
     points = style.drawn_points(style.take(rows, tuple(shown) or ("sharpe",), "rolling"))
-    axes = style.panels(style.canvas(ax, height=1.5 + 1.6 * len(shown)), *[1] * len(shown))
+    ax = style.canvas(ax, height=1.5 + 1.6 * len(shown))
+    if all(rows[c].null_count() == rows.height for c in shown):
+        style.empty(ax, "too few points: no window is full")
+        ax.set(xticks=[], yticks=[])
+        return style.dress(ax, "rolling measures")
+    axes = style.panels(ax, *[1] * len(shown))
     x = style.times(points["time"])
     for part, column in zip(axes, shown, strict=True):
         label, level, colour = _MEASURES[column]
+        part.set_ylabel(label, fontsize=9, color=style.INK)
+        if rows[column].null_count() == rows.height:
+            style.empty(part, "not known: nothing gained or lost")
+            part.set_yticks([])
+            continue
         part.plot(x, points[column].cast(pl.Float64).to_numpy(), color=colour, linewidth=1.2)
         part.axhline(level, color=style.INK, linewidth=0.8)
-        part.set_ylabel(label, fontsize=9, color=style.INK)
         if column != "sharpe":
             style.as_percent(part.yaxis)
     style.utc(axes[-1])
-    last = ", ".join(_say(c, rows[c].drop_nulls()) for c in shown)
-    axes[0].set_title(f"the last window: {last}", loc="left", fontsize=11, color=style.INK, pad=10)
+    title = f"rolling over {_window(rows, shown)}"
+    axes[0].set_title(title, loc="left", fontsize=11, color=style.INK, pad=10)
     return axes[0]
 
 
 _MEASURES = {
     "sharpe": ("Sharpe (365 d)", 0.0, style.BLUE),
     "drawdown": ("drawdown (%)", 0.0, style.ORANGE),
-    "hit_rate": ("hit rate (%)", 0.5, style.GREEN),
+    "hit_rate": ("gaining periods (%)", 0.5, style.GREEN),
 }
 
 
-def _say(column: str, known: pl.Series) -> str:
-    name = {"sharpe": "Sharpe", "hit_rate": "hit rate"}.get(column, column)
-    if not known.len():
-        return f"{name} unknown"
-    last: float = known.cast(pl.Float64).to_list()[-1]
-    return f"{name} {last:.2f}" if column == "sharpe" else f"{name} {last:.1%}"
+def _window(rows: pl.DataFrame, shown: Sequence[str]) -> str:
+    """Write the span of the rows up to the first that is known, which is the first full window."""
+    known = rows.select(pl.any_horizontal(pl.col(*shown).is_not_null()))
+    first = int(known.to_series().arg_max() or 0)
+    if first == 0:
+        return "a trailing window"
+    time = rows["time"]
+    hours = (time[first] - time[0] + (time[1] - time[0])) / timedelta(hours=1)
+    return f"{hours:.3g} hours" if hours < 48 else f"{hours / 24:.3g} days"
 
 
 def fee_sweep(table: Any, *, break_even: float | None = None, ax: Axes | None = None) -> Axes:
@@ -163,7 +177,7 @@ def alpha_factor(table: Any, *, ax: Axes | None = None) -> Axes:
     smooth = rows.with_columns(mean=pl.col("alpha").rolling_mean(max(rows.height // 50, 1)))
     points = style.drawn_points(smooth)
     x = style.times(points["time"])
-    ax.plot(x, points["alpha"].to_numpy(), color=style.SKY, linewidth=0.4)
+    ax.plot(x, points["alpha"].to_numpy(), color=style.SKY, linewidth=0.4, label="each bar")
     ax.plot(
         x,
         points["mean"].cast(pl.Float64).to_numpy(),
@@ -174,9 +188,10 @@ def alpha_factor(table: Any, *, ax: Axes | None = None) -> Axes:
     ax.axhline(0, color=style.INK, linewidth=0.8)
     style.utc(ax)
     style.legend_above(ax)
+    ax.get_legend().get_lines()[0].set_linewidth(1.6)  # type: ignore[union-attr]
     alpha = rows["alpha"].to_numpy() if rows.height else np.zeros(1)
-    active, mean = (alpha != 0).mean(), alpha.mean()
-    title = f"alpha factor: not zero on {active:.0%} of bars, mean {mean:+.4f}"
+    active, mean = (alpha != 0).mean(), round(alpha.mean() * 100, 6) + 0.0  # no minus before a zero
+    title = f"alpha factor: not zero on {active:.0%} of bars, mean {mean:+.2g} s.d."
     return style.dress(ax, title, x="time (UTC)", y="scaled signal (0.01 = 1 s.d.)")
 
 

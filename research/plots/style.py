@@ -51,12 +51,16 @@ def dress(ax: Axes, title: str, *, x: str = "", y: str = "") -> Axes:
 
 
 def utc(ax: Axes) -> None:
-    """Write times on the x axis as short UTC dates."""
+    """Write times on the x axis as short UTC dates: a day with its month, the year once."""
     from matplotlib import dates
 
     where = dates.AutoDateLocator(tz="UTC", minticks=3, maxticks=8)
     ax.xaxis.set_major_locator(where)
-    ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(where, tz="UTC"))
+    written = dates.ConciseDateFormatter(where, tz="UTC")
+    written.formats[2] = "%d %b"
+    written.zero_formats[2:4] = ["%d %b"] * 2
+    written.offset_formats[2:5] = ["%Y", "%d %b %Y", "%d %b %Y"]
+    ax.xaxis.set_major_formatter(written)
     ax.set_xlabel("time (UTC)", fontsize=9, color=INK)
 
 
@@ -81,6 +85,13 @@ def as_bps(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 1e4:g}".replace("-", "−")))
 
 
+def duration(milliseconds: float, *, exact: bool = False) -> str:
+    """Write a time that something took; from a second on in seconds, to a tenth or in full."""
+    if milliseconds < 999.5:
+        return f"{milliseconds:g} ms" if exact else f"{milliseconds:.3g} ms"
+    return f"{milliseconds / 1e3:g} s" if exact else f"{milliseconds / 1e3:.1f} s"
+
+
 def legend(ax: Axes, **options: Any) -> None:
     """Name what is drawn, without a frame."""
     ax.legend(frameon=False, fontsize=9, labelcolor=INK, **options)
@@ -89,6 +100,11 @@ def legend(ax: Axes, **options: Any) -> None:
 def legend_above(ax: Axes) -> None:
     """Name what is drawn on one line to the right of the title, clear of the data."""
     legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, borderaxespad=0.2)
+
+
+def legend_beside(ax: Axes, **options: Any) -> None:
+    """Name what is drawn to the right of the picture, clear of the data."""
+    legend(ax, **{"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), **options})
 
 
 def empty(ax: Axes, text: str) -> None:

@@ -50,12 +50,13 @@ def folds(table: Any, *, ax: Axes | None = None) -> Axes:
 
 
 def league(table: Any, *, break_even: float | None = None, ax: Axes | None = None) -> Axes:
-    """Draw the net return of every entry, with its IC written beside it.
+    """Draw the net return of every entry with its interval, and write its IC beside it.
 
     Parameters
     ----------
     table : polars or pandas frame
-        With `name`, `ic` (null for entries that forecast nothing) and `net_return` (fraction).
+        With `name`, `ic` (null for entries that forecast nothing) and `net_return` (fraction);
+        where known `net_low` and `net_high`, its 95 % interval, and `mine`, the study's own entry.
     break_even : float, optional
         The IC that pays the costs; named in the title.
     ax : matplotlib Axes, optional
@@ -71,21 +72,50 @@ def league(table: Any, *, break_even: float | None = None, ax: Axes | None = Non
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color=style.PALE)
     net = rows["net_return"].cast(pl.Float64).fill_null(0.0).to_numpy()
-    ax.barh(
-        rows["name"].to_list(), net, color=np.where(net > 0, style.BLUE, style.GREY), height=0.6
-    )
+    ax.barh(rows["name"].to_list(), net, color=style.SKY, height=0.6)
     ax.axvline(0, color=style.INK, linewidth=0.8)
-    for at, (value, ic) in enumerate(zip(net, rows["ic"], strict=True)):
+    ends = _league_intervals(ax, rows, net)
+    _league_own(ax, rows)
+    for at, (value, ic, end) in enumerate(zip(net, rows["ic"], ends, strict=True)):
         text = f" {value:+.1%}" + ("" if ic is None else f"  IC {ic:+.3f} ")
         side = "left" if value >= 0 else "right"
-        ax.text(value, at, text, va="center", ha=side, fontsize=9, color=style.INK)
-    ax.margins(x=0.25)
+        ax.text(end, at, text, va="center", ha=side, fontsize=9, color=style.INK)
+    ax.margins(x=0.4)
     style.as_percent(ax.xaxis)
     best = rows.row(-1, named=True)
     title = f"best: {best['name']} at {best['net_return'] or 0:+.1%} net"
     if break_even is not None:
         title += f"; costs need an IC of {break_even:.3f}"
     return style.dress(ax, title, x="net return (%)")
+
+
+def _league_intervals(ax: Axes, rows: pl.DataFrame, net: np.ndarray) -> np.ndarray:
+    """Draw the intervals that are known, and return where each entry's text has room."""
+    named = rows.rename({"net_low": "low", "net_high": "high"}, strict=False)
+    reach = style.reach(named, "net_return")
+    if reach is None:
+        return net
+    known = (reach > 0).any(axis=0)  # the others did nothing, or were not scored
+    look: dict[str, Any] = {"fmt": "none", "ecolor": style.INK, "capsize": 4, "linewidth": 1.2}
+    ax.errorbar(net[known], np.flatnonzero(known), xerr=reach[:, known], **look)
+    return np.where(net >= 0, net + reach[1], net - reach[0])
+
+
+def _league_own(ax: Axes, rows: pl.DataFrame) -> None:
+    """Mark the study's own entry by its colour and its name, where it is known."""
+    own = rows["mine"].fill_null(False) if "mine" in rows.columns else pl.Series([False])
+    if not own.any():
+        return
+    at = own.arg_max() or 0
+    bar = ax.patches[at]
+    bar.set_color(style.ORANGE)
+    ax.get_yticklabels()[at].set_fontweight("bold")
+    key: dict[str, Any] = {"this study": bar}
+    if rows.height > 1:
+        key["other entries"] = ax.patches[at - 1]
+    if len(ax.containers) > 1:
+        key["95 % interval"] = ax.containers[1]
+    style.legend_beside(ax, handles=[*key.values()], labels=[*key])
 
 
 def truth(table: Any, *, ax: Axes | None = None) -> Axes:

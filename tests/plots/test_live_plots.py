@@ -36,6 +36,11 @@ def test_equity_and_position():
     held = ax.figure.axes[1].get_lines()
     assert [line.get_label() for line in held[:2]] == ["AUSDT", "BUSDT"]
     assert held[0].get_ydata().tolist() == [50.0] * 5
+    upper, below = ax.figure.axes
+    assert upper.get_ylabel() == "equity (quote currency)"
+    assert below.get_ylabel() == "held\n(quote currency)"
+    ax.figure.canvas.draw()
+    assert below.get_legend().get_window_extent().x0 >= below.get_window_extent().x1
     empty = plots.live_run(curve_table.clear(), decisions.clear())
     assert "no bar has been decided" in empty.texts[0].get_text()
 
@@ -50,6 +55,8 @@ def test_latency_beside_what_was_assumed():
     assert "median 50.5 ms" in ax.get_title(loc="left") and "assumed 250 ms" in ax.get_title(
         loc="left"
     )
+    slow = plots.live_latency(table * 40, assumed=1.25).get_title(loc="left")
+    assert "median 2.0 s" in slow and "assumed 1.25 s" in slow
     assert "no bar" in plots.live_latency(table.clear(), assumed=0.0).texts[0].get_text()
 
 
@@ -61,6 +68,14 @@ def test_reasons_over_time_are_shares():
     assert bars["hold"] == pytest.approx([59 / 60, 59 / 60, 0])
     assert [sum(column) for column in zip(*bars.values())] == pytest.approx([1, 1, 1])
     assert "180 decisions, 66% of them hold" in ax.get_title(loc="left")
+
+
+def test_reasons_begin_and_end_with_the_run():
+    """Of a run from 00:20 to 02:30 the stretches are 40, 60 and 30 minutes long."""
+    times = [at(n) for n in range(20, 151)]
+    ax = plots.live_reasons(pl.DataFrame({"time": times, "reason": "hold"}))
+    widths = [bar.get_width() * 1440 for bar in ax.patches]
+    assert widths == pytest.approx([40, 60, 30])
 
 
 def test_many_reasons_are_put_together():

@@ -23,6 +23,10 @@ def test_costs_stand_in_pairs():
     said, was = ([bar.get_height() for bar in part] for part in ax.containers[:2])
     assert said == [5.0, 2.0, 0.0] and was == [5.0, 2.5, -0.1]
     assert ax.get_title(loc="left") == "cost a side: 7.50 bps, said 7.00"
+    paper = plots.operation_costs(table, simulated=True)
+    assert paper.get_title(loc="left") == "simulated cost a side: 7.50 bps, said 7.00"
+    said = [text.get_text() for text in paper.get_legend().get_texts()]
+    assert said == ["assumed", "simulated"]
     nothing = table.with_columns(measured_bps=pl.lit(None, pl.Float64))
     assert "nothing was traded" in plots.operation_costs(nothing).texts[0].get_text()
 
@@ -32,6 +36,10 @@ def test_slippage_is_held_against_what_was_said():
     ax = plots.operation_slippage(fills)
     assert ax.collections[0].get_offsets().tolist() == [[2e-4, 2e-4], [2e-4, 4e-4]]
     assert ax.get_title(loc="left") == "2 fills, +1.000 bps beyond what was said"
+    assert ax.get_ylabel() == "measured (bps)"
+    paper = plots.operation_slippage(fills, simulated=True)
+    assert paper.get_title(loc="left").startswith("2 simulated fills, ")
+    assert paper.get_ylabel() == "simulated (bps)"
     assert "no fill" in plots.operation_slippage(fills.clear()).texts[0].get_text()
 
 
@@ -43,6 +51,7 @@ def test_hops_lie_on_one_axis_with_what_is_assumed():
     assert list(lines["median"]) == [6.0, 5.0] and list(lines["p99"]) == [25.0, 20.0]
     assert lines["assumed"][0] == 100.0 and ax.get_xscale() == "log"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["total", "features"]
+    assert ax.get_title(loc="left") == "latency by hop; fills assume 100 ms"
     assert "no bar" in plots.operation_hops(table.clear(), assumed=0.0).texts[0].get_text()
 
 

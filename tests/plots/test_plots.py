@@ -13,8 +13,9 @@ import polars as pl
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.dates import date2num
 
-from research import plots
+from research import performance, plots
 from research.errors import UserError
 from research.plots import style
 
@@ -235,7 +236,7 @@ PICTURES = {
     "quantiles": (lambda ax: plots.quantiles(quantiles(), ax=ax), "+5.00 bps", "bps"),
     "rolling": (
         lambda ax: plots.rolling(rolling(), ax=ax),
-        "Sharpe 2.00, drawdown -10.0%, hit rate 55.0%",
+        "rolling over a trailing window",
         "Sharpe (365 d)",
     ),
     "trades_on_price": (
@@ -313,6 +314,83 @@ def test_coverage_is_orange_where_missing_and_blue_without_volume():
     assert to_hex(picture[0, 0]) == style.PALE.lower()
     assert picture[1, 0, 2] > picture[1, 0, 0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["A", "B"]
+
+
+def test_a_day_without_one_bar_is_seen_and_the_shading_has_a_scale():
+    few = quality().with_columns(missing=pl.Series([1, 0, 0, 0, 0, 0]), zero_volume=pl.lit(0))
+    ax = plots.coverage(few.with_columns(rows=1440 - pl.col("missing")))
+    picture = np.asarray(ax.collections[0].get_array())
+    assert np.abs(picture[0, 0] - picture[0, 1]).max() > 0.25
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == ["complete", "missing: 0.1, 10, 100 %", "no volume: 0.1, 10, 100 %"]
+
+
+def test_a_missing_bar_is_seen_where_a_day_is_narrower_than_a_pixel():
+    missing = pl.Series([3 if n == 450 else 0 for n in range(900)])
+    days = pl.date_range(START.date(), START.date() + 899 * DAY, eager=True).alias("day")
+    table = pl.DataFrame([days]).with_columns(symbol=pl.lit("A"), missing=missing, zero_volume=0)
+    ax = plots.coverage(table.with_columns(rows=1440 - pl.col("missing")))
+    (line,) = ax.collections[1].get_segments()
+    assert line[:, 1].tolist() == [0, 1] and ax.collections[1].get_linewidth()[0] > 1
+    assert line[0, 0] == pytest.approx(date2num(START) + 450)
+
+
+def test_rolling_names_its_window_and_not_its_last_number():
+    table = performance.rolling(curve(24 * 60 * 4).select("time", "equity"), timedelta(hours=10))
+    ax = plots.rolling(table)
+    assert ax.get_title(loc="left") == "rolling over 10 hours"
+    labels = [part.get_ylabel() for part in ax.figure.axes]
+    assert labels == ["Sharpe (365 d)", "drawdown (%)", "gaining periods (%)"]
+
+
+def test_rolling_says_what_is_not_known():
+    unknown = rolling().with_columns(pl.lit(None, pl.Float64).alias("hit_rate"))
+    ax = plots.rolling(unknown)
+    assert "nothing gained or lost" in ax.figure.axes[2].texts[0].get_text()
+    short = unknown.with_columns(sharpe=None, drawdown=None)
+    for table in (short, short.clear()):
+        ax = plots.rolling(table)
+        assert ax.texts[0].get_text() == "too few points: no window is full"
+        assert not ax.get_xticklabels()
+
+
+def test_the_league_has_its_intervals_and_marks_the_study():
+    more = league().with_columns(
+        net_low=pl.Series([None, -0.05]),
+        net_high=pl.Series([None, 0.3]),
+        mine=pl.Series([0, 1]) > 0,
+    )
+    ax = plots.league(more)
+    (whiskers,) = ax.collections
+    assert whiskers.get_segments()[0][:, 0] == pytest.approx([-0.05, 0.3])
+    assert whiskers.get_segments()[0][:, 1] == pytest.approx([1, 1])
+    assert [to_hex(p.get_facecolor()) for p in ax.patches] == [
+        style.SKY.lower(),
+        style.ORANGE.lower(),
+    ]
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == ["this study", "other entries", "95 % interval"]
+    assert ax.get_yticklabels()[1].get_fontweight() == "bold"
+    assert plots.league(league()).get_legend() is None
+
+
+def test_days_are_written_with_their_month_and_the_year_once():
+    days = pl.datetime_range(START, START + 70 * DAY, DAY, eager=True)
+    ax = plots.equity(pl.DataFrame({"time": days, "equity": np.arange(71) + 100.0}))
+    ax.figure.canvas.draw()
+    axis = ax.figure.axes[1].xaxis
+    written = [label.get_text() for label in axis.get_ticklabels()]
+    assert {"15 Jan", "01 Feb", "01 Mar"} <= set(written)
+    assert axis.get_offset_text().get_text() == "2025"
+
+
+def test_the_alpha_factor_names_both_lines_and_rounds_to_two_digits():
+    shifted = alpha().with_columns(pl.col("alpha") - 0.010022)
+    ax = plots.alpha_factor(shifted)
+    assert ax.get_title(loc="left").endswith("mean -0.0022 s.d.")
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["each bar", "running mean"]
+    level = plots.alpha_factor(alpha().with_columns(alpha=0.0))
+    assert level.get_title(loc="left").endswith("mean +0 s.d.")
 
 
 def test_quantile_bars_are_means_with_intervals_on_a_bps_axis():
