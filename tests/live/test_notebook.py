@@ -129,8 +129,16 @@ def test_a_child_that_dies_before_its_first_bar_says_why(data):
     assert not run.running
 
 
+@pytest.fixture
+def heeding_ctrl_c():
+    """What a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_interrupting_the_cell_never_stops_trading(data):
+def test_interrupting_the_cell_never_stops_trading(data, heeding_ctrl_c):
     begun_at = time.monotonic()
     run = live.start("demo", SMALL, speed=600)
     assert time.monotonic() - begun_at < 5 and run.running
