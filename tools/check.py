@@ -28,11 +28,13 @@ def steps(results: Path, extra: list[str]) -> dict[str, list[str]]:
     pytest = ["pytest", "-q", "--durations=10", "-o", "junit_family=xunit1"]
     which = [] if "--long" in extra else ["-m", "not long"]
     extra = [*which, *(word for word in extra if word != "--long")]
+    # Each worker begins with a third of the files, so that few fixtures are made twice.
+    spread = ["--dist=worksteal", *workers()]
     todo = {
         "ruff check": ["ruff", "check", "."],
         "ruff format": ["ruff", "format", "--check", "."],
         "mypy": ["mypy"],
-        "tests": [*pytest, *workers(), f"--junitxml={results / 'tests.xml'}", *extra],
+        "tests": [*pytest, *spread, f"--junitxml={results / 'tests.xml'}", *extra],
     }
     notebooks = sorted(str(path) for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
     if notebooks:

@@ -14,13 +14,17 @@ ALL = ("depth", "bookTicker", "aggTrade", "trade")
 
 
 async def play(folder, misbehave=None, *, seconds=1.2, pause=0.002, **more):
-    """Record a small venue that misbehaves after 0.4 s; return it and the summary."""
+    """Record a small venue that misbehaves after 0.4 s, connected; return it and the summary."""
     more = {"limits": QUICK, "convert": False} | more
     name, streams = more.pop("name", "binance_usdm"), more.pop("streams", ALL)
     async with Venue(pause) as venue, venue.network() as network:
 
         async def trouble():
             await asyncio.sleep(0.4)
+            for _ in range(100):  # on a busy machine lines come late
+                if len(venue.sent) >= len(streams):
+                    break
+                await asyncio.sleep(0.01)
             done = misbehave(venue)
             if asyncio.iscoroutine(done):
                 await done

@@ -64,7 +64,7 @@ def test_every_frame_is_kept_as_it_was_received(tmp_path):
     ids=["rst", "half-open", "1001", "1008", "oversize"],
 )
 def test_what_a_connection_loses_is_declared(tmp_path, trouble, reason):
-    venue, said = run(play(tmp_path, trouble, seconds=2.0))
+    venue, said = run(play(tmp_path, trouble, seconds=3.0))
     missing = check(venue, tmp_path)
     assert said.reconnects >= 2 and set(gaps(tmp_path, reason)["stream"]) == set(venue.sent)
     assert gaps(tmp_path, reason)["end_ns"].null_count() == 0
