@@ -1,36 +1,29 @@
-"""Work in bulk: notebooks under papermill, a function over many items, here or on a cluster."""
+"""Work in bulk: a function over many items, here, in several processes or on a cluster."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import multiprocessing
 import os
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from research.errors import UserError, nearest
+from research.errors import UserError
 from research.store import atomic
 
 log = logging.getLogger(__name__)
 
 _PATIENCE = 10.0
 """Seconds for which a scheduler, and its first worker, are waited for."""
-
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-STAGES = {
-    "download": "01_download",
-    "features": "02_feature_study",
-    "train": "03_training",
-    "evaluate": "04_quantile_evaluation",
-    "backtest": "05_backtest",
-}
 
 Progress = Callable[[int, int, str], None]
 
@@ -104,6 +97,72 @@ class _Second:
         return self.work(item[1])
 
 
+def hands() -> int:
+    """Return how many processes can work at once here: 1 in a process that works for another."""
+    if multiprocessing.parent_process() is not None:
+        return 1
+    from joblib import cpu_count
+
+    cores: int = cpu_count()
+    return cores
+
+
+def each(
+    work: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    workers: int = 1,
+    watch: Progress | None = None,
+) -> Iterator[Any]:
+    """Yield what `work` makes of every item, in their order; a failure is raised at once.
+
+    Parameters
+    ----------
+    work : callable
+        A module-level function of one item.
+    items : iterable
+        Anything that can be pickled. Those of a generator are asked for as processes fall free.
+    workers : int
+        Processes; 1 works in this one.
+    watch : callable, optional
+        Takes (done, total, label); for it, `items` must know how many they are.
+
+    Examples
+    --------
+    >>> import math
+    >>> list(each(math.sqrt, [4.0, 9.0]))
+    [2.0, 3.0]
+    """
+    for done, result in enumerate(_in_order(work, items, workers), 1):
+        if watch:
+            watch(done, len(items), "")  # type: ignore[arg-type]
+        yield result
+
+
+def _in_order(work: Callable[[Any], Any], items: Iterable[Any], workers: int) -> Iterator[Any]:
+    if workers <= 1:
+        return (work(item) for item in items)
+    return _in_processes(work, ((item,) for item in items), workers, "generator")
+
+
+def _in_processes(
+    work: Callable[..., Any], calls: Iterable[tuple[Any, ...]], workers: int, order: str
+) -> Iterator[Any]:
+    """Yield what `work` makes of each call's arguments in processes."""
+    from joblib import Parallel, delayed
+
+    # loky's processes begin anew: a forked one would inherit the locks of polars' and numba's
+    # threads; and unlike spawn it asks nothing of the script or notebook that calls
+    pool = Parallel(workers, backend="loky", return_as=order, batch_size=1)
+    try:
+        yield from pool(delayed(work)(*call) for call in calls)
+    except BrokenProcessPool:
+        raise UserError(
+            f"one of {workers} processes was killed while it worked, most likely because memory "
+            "ran out. Take fewer workers, or less data at once."
+        ) from None
+
+
 def map_items(
     work: Callable[[Any], Any],
     items: Iterable[Any],
@@ -153,12 +212,8 @@ def _results(
     if workers <= 1:
         yield from ((item, _outcome(work, item)) for item in items)
         return
-    from joblib import Parallel, delayed
-
-    # loky's processes begin anew: a forked one would inherit the locks of polars' and numba's
-    # threads; and unlike spawn it asks nothing of the script or notebook that calls
-    pool = Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
-    yield from pool(delayed(_beside)(work, item) for item in items)
+    calls = ((work, item) for item in items)
+    yield from _in_processes(_beside, calls, workers, "generator_unordered")
 
 
 def _beside(work: Callable[[Any], Any], item: Any) -> tuple[Any, Any]:
@@ -274,78 +329,3 @@ def _lost(address: str, error: BaseException) -> Exception:
         return RuntimeError(f"scheduler {address}: {error!r}")
     before = error.allowed_failures  # type: ignore[attr-defined]
     return RuntimeError(f"worker {worker.address}: died over this item, and {before} before it did")
-
-
-def notebook_path(stage: str) -> Path:
-    """Return the notebook of a stage (``train``) or of a name (``03_training``, ``my/mine``)."""
-    name = STAGES.get(stage, stage)
-    path = NOTEBOOKS / f"{name.removesuffix('.ipynb')}.ipynb"
-    if not path.exists():
-        known = sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb"))
-        raise UserError(
-            f"notebook {stage!r}: not found.{nearest(name, known)} Here: {', '.join(known)}."
-        )
-    return path
-
-
-def execute(stage: str, parameters: dict[str, Any], out: Path) -> Path:
-    """Run a stage's notebook with `parameters` under papermill and keep it as `out`.
-
-    Parameters
-    ----------
-    stage : str
-        As `notebook_path` takes it.
-    parameters : dict
-        Values for the cell tagged ``parameters``.
-    out : Path
-        The executed notebook; written in one step, and only if every cell ran.
-
-    Returns
-    -------
-    Path
-        `out`.
-
-    Raises
-    ------
-    UserError
-        If a cell stopped at a mistake of the user; the message is that mistake's own.
-    """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    source = notebook_path(stage)
-    with atomic.writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.stem}.{os.getpid()}.ipynb")
-    try:
-        with _one_log():
-            papermill.execute_notebook(
-                str(source),
-                str(part),
-                parameters,
-                kernel_name="python3",
-                cwd=str(source.parent),
-                progress_bar={"desc": source.stem, "leave": False, "delay": 1},
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            )
-        part.replace(out)
-    except PapermillExecutionError as error:
-        if error.ename in ("UserError", "TableError"):
-            raise UserError(error.evalue) from None
-        part.replace(out.with_name(f"{out.stem}.failed.ipynb"))
-        raise
-    finally:
-        part.unlink(missing_ok=True)
-    return out
-
-
-@contextmanager
-def _one_log() -> Iterator[None]:
-    """Keep papermill's own chatter out of the terminal; its progress bar stays."""
-    logger = logging.getLogger("papermill")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from research import batch, charges, datasets, league, pipeline, report, scores, tape
+from research import charges, datasets, league, notebooks, pipeline, report, scores, tape
 from research.errors import UserError
 from research.order_flow import short, studied
 from research.report.numbers import clean
@@ -27,7 +27,7 @@ def run_stage(
     Parameters
     ----------
     stage : str
-        A key of `batch.STAGES`.
+        A key of `notebooks.STAGES`.
     chosen : str
         A study's name, or the path of its file.
     options : dict of str to value
@@ -44,8 +44,8 @@ def run_stage(
     with atomic.only_one(study.name):
         if fresh:
             _forget(study, stage)
-        out = reports_root() / study.name / "stages" / f"{batch.STAGES[stage]}.ipynb"
-        batch.execute(stage, _parameters(chosen, options), out)
+        out = reports_root() / study.name / "stages" / f"{notebooks.STAGES[stage]}.ipynb"
+        notebooks.execute(stage, _parameters(chosen, options), out)
         stored = {name: str(path) for name, path in places(study, stage).items()}
         found = headline(study, stage)
     return {"command": stage, "study": study.name, **found, "notebook": str(out), **stored}
@@ -81,7 +81,7 @@ def run_report(chosen: str, options: dict[str, Any], *, fresh: set[str]) -> Run:
         for notebook in chain(study):
             log.info("%s: %s", study.name, notebook)
             out = part.folder / "notebooks" / f"{notebook}.ipynb"
-            batch.execute(notebook, _parameters(chosen, options), out)
+            notebooks.execute(notebook, _parameters(chosen, options), out)
         log.info("%s: report", study.name)
     return part.run
 
@@ -97,7 +97,7 @@ def chain(study: Study) -> list[str]:
     >>> chain(read("demo"))[0], len(chain(read("demo")))
     ('01_download', 5)
     """
-    every = list(batch.STAGES.values())
+    every = list(notebooks.STAGES.values())
     if not studied.asked(study):
         return every
     why = short.untrained(study)
@@ -105,14 +105,14 @@ def chain(study: Study) -> list[str]:
         return [*every, studied.NOTEBOOK]
     log.info("%s: not trained: %s", study.name, why)
     has_bars = studied.kept(study)["bars"].height > 0
-    return [*([batch.STAGES["download"]] if has_bars else []), studied.NOTEBOOK]
+    return [*([notebooks.STAGES["download"]] if has_bars else []), studied.NOTEBOOK]
 
 
 def _anew(fresh: set[str]) -> list[str]:
     """Name the stages to forget, the last first: a later key needs the earlier tables."""
     stages = {"recompute": ["backtest", "train", "features"], "retrain": ["train"]}
     return sorted(
-        {stage for word in fresh for stage in stages[word]}, key=list(batch.STAGES).index
+        {stage for word in fresh for stage in stages[word]}, key=list(notebooks.STAGES).index
     )[::-1]
 
 
@@ -165,10 +165,10 @@ def new_notebook(name: str, stage: str) -> dict[str, Any]:
     """
     if not name.replace("_", "").replace("-", "").isalnum():
         raise UserError(f"new {name!r}: expected a name of letters, digits, - and _.")
-    target = batch.NOTEBOOKS / "my" / f"{name}.ipynb"
+    target = notebooks.FOLDER / "my" / f"{name}.ipynb"
     if target.exists():
         raise UserError(f"new {name!r}: {target} exists; choose another name or delete it.")
-    content = json.loads(batch.notebook_path(stage).read_text(encoding="utf8"))
+    content = json.loads(notebooks.path(stage).read_text(encoding="utf8"))
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None

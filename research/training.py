@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -146,17 +146,7 @@ def crosswise(
         table.write_parquet(place / "features.parquet")
         labels.write_parquet(place / "labels.parquet")
         items = [(place, split, how) for split in splits]
-        told = dict(_each(items, workers=study.workers, progress=progress))
-    return [told[split.name] for split in splits]
-
-
-def _each(
-    items: list[Any], *, workers: int, progress: Progress | None
-) -> Iterator[tuple[str, pl.DataFrame]]:
-    for item, found in batch.map_items(_apart, items, workers=workers, watch=progress):
-        if isinstance(found, Exception):
-            raise found
-        yield item[1].name, found
+        return list(batch.each(_apart, items, workers=study.workers, watch=progress))
 
 
 def _apart(item: tuple[Path, validation.Split, dict[str, Any]]) -> pl.DataFrame:
@@ -295,9 +285,7 @@ def _ahead(
         labels.write_parquet(place / "labels.parquet")
         items = [(place, tuple(folds), how, share) for share in shares]
         watch = batch.progress(f"{study.model.name} on {study.workers} processes")
-        for _, found in batch.map_items(_train, items, workers=study.workers, watch=watch):
-            if isinstance(found, Exception):
-                raise found
+        list(batch.each(_train, items, workers=study.workers, watch=watch))
 
 
 def _train(item: tuple[Path, Any, dict[str, Any], range]) -> None:

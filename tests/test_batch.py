@@ -2,10 +2,12 @@
 
 import math
 import os
+import signal
 import socket
 import sys
 import time
 
+import joblib
 import pytest
 import small_cluster
 
@@ -39,6 +41,49 @@ def test_results_come_in_order_and_failures_in_their_place(how):
 def test_every_item_comes_with_its_result(how):
     found = dict(batch.map_items(abs, [-3, 2, -1], **how))
     assert found == {-3: 3, 2: 2, -1: 1}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_gives_results_in_order_and_raises_a_failure(workers):
+    seen = []
+    found = batch.each(abs, [-3, 2, -1], workers=workers, watch=lambda *at: seen.append(at))
+    assert list(found) == [3, 2, 1]
+    assert seen == [(1, 3, ""), (2, 3, ""), (3, 3, "")]
+    with pytest.raises(ValueError, match="math domain error"):
+        list(batch.each(math.sqrt, SQUARES, workers=workers))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_asks_for_items_as_they_are_needed(workers):
+    asked = []
+    found = batch.each(_slowly, (asked.append(n) or n for n in range(30)), workers=workers)
+    assert next(found) == 0
+    assert 1 <= len(asked) <= 10
+    assert list(found) == list(range(1, 30))
+
+
+def _slowly(number):
+    time.sleep(0.05)
+    return number
+
+
+def test_a_process_that_is_killed_is_told_in_one_line():
+    with pytest.raises(UserError, match="one of 2 processes was killed"):
+        list(batch.each(_killed, [0, 1], workers=2))
+    assert list(batch.each(abs, [-1], workers=2)) == [1]
+
+
+def _killed(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_works_for_another_has_no_hands_to_spare():
+    assert batch.hands() == joblib.cpu_count()
+    assert batch.map(_hands, [0, 1], workers=2) == [1, 1]
+
+
+def _hands(_):
+    return batch.hands()
 
 
 def test_no_items_are_no_work():

@@ -95,6 +95,7 @@ REASONS = {
     ("report", "tape"): "a report draws what the stage returned",
     ("report", "league"): "every report shows the league",
     ("report", "stored_runs"): "a report's index lists the runs",
+    ("stages", "notebooks"): "a stage is a notebook that was executed",
     ("stages", "charges"): "a stage's headline names the edge that pays",
     ("stages", "report"): "a chain ends with its report",
     ("stages", "league"): "a stage's headline names its interval as the league does",

@@ -15,7 +15,7 @@ import pytest
 from nbclient import NotebookClient
 from tests_settings import SMALL
 
-from research import batch, campaigns, pipeline, stages, sweeps
+from research import campaigns, notebooks, pipeline, stages, sweeps
 from research.errors import UserError
 from research.study import ROOT, read
 
@@ -98,7 +98,7 @@ def test_a_killed_stage_ends_with_the_same_tables(home):
 def test_a_copy_of_a_notebook_is_one_s_own(home, monkeypatch):
     (home / "books" / "my").mkdir(parents=True)
     shutil.copy(NOTEBOOK, home / "books")
-    monkeypatch.setattr(batch, "NOTEBOOKS", home / "books")
+    monkeypatch.setattr(notebooks, "FOLDER", home / "books")
     made = Path(stages.new_notebook("idea", "train")["notebook"])
     cells = [c for c in nbformat.read(made, 4).cells if c.cell_type == "code"]
     assert cells
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_at_once_and_leaves_the_lock_free(home):
 
 @pytest.mark.parametrize("stage", ["features", "train", "backtest"])
 def test_a_stage_told_to_work_anew_rebuilds_the_same_bytes(home, monkeypatch, stage):
-    monkeypatch.setattr(batch, "execute", lambda *_: pipeline.backtest(chosen))
+    monkeypatch.setattr(notebooks, "execute", lambda *_: pipeline.backtest(chosen))
     chosen = read(home / "small.toml")
     pipeline.backtest(chosen)
     (place,) = stages.places(chosen, stage).values()

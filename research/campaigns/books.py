@@ -108,11 +108,8 @@ def run(count: int, seed: int = 0, workers: int = 1, *, length: int = 500) -> di
     (600, 0, 0, 0, 0)
     """
     seeds = range(seed, seed + max(count // length, 1))
-    found = batch.map(_Session(length), seeds, workers=workers)
     total: Counter[str] = Counter()
-    for one in found:
-        if isinstance(one, Exception):
-            raise one
+    for one in batch.each(_Session(length), seeds, workers=workers):
         total.update(one)
     names = ("updates", "states", "gaps", "missed", "invented", "wrong", "unhealed")
     faults = {k.removeprefix("fault "): n for k, n in sorted(total.items()) if "fault " in k}

@@ -70,7 +70,7 @@ def operations(
     debug: Debug = False,
 ) -> None:
     """Look at how a run was operated: uptime, decisions, costs and latency (notebook 10)."""
-    from research import batch
+    from research import notebooks
     from research.cli import _set_up_log
     from research.live import folders
     from research.store.atomic import reports_root
@@ -79,7 +79,7 @@ def operations(
     folder = folders.find(run)
     study = folders.facts(folder)["study"]["name"]
     out = reports_root() / study / "operations" / folder.name / "10_operations.ipynb"
-    batch.execute("10_operations", {"study": study, "run": folder.name, "day": day}, out)
+    notebooks.execute("10_operations", {"study": study, "run": folder.name, "day": day}, out)
     said = {"command": "operations", "run": folder.name, "notebook": str(out)}
     typer.echo(json.dumps(said) if as_json else f"operations: {out}")
 

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import laws
 
-from research import features
+from research import batch, features
 from research.audit.certificate import certify, stride, summary
 from research.errors import UserError
 from research.features.extra import feature
@@ -186,6 +186,18 @@ def test_bar_by_bar_each_bar_meets_both_changes(up):
         hit = (pl.col("time") == few["time"][row]) & peek
         found = certify((total + hit.fill_null(False)).alias("peek"), few)
         assert found.found()["mismatches"] == 1 and found.table["method"][0] == "bar by bar"
+
+
+@pytest.mark.parametrize("thing", ["S2", peeking(AT)], ids=["honest", "peeking"])
+def test_other_processes_find_what_this_one_finds(monkeypatch, thing):
+    monkeypatch.setattr(stride, "_ROWS", 128)
+    alone, each, asked = certify(thing, BARS), batch.each, []
+    monkeypatch.setattr(stride, "_APART", 0.0)
+    monkeypatch.setattr(batch, "hands", lambda: 2)
+    monkeypatch.setattr(batch, "each", lambda *a, **how: asked.append(how) or each(*a, **how))
+    together = certify(thing, BARS)
+    assert {how["workers"] for how in asked} == {2}
+    assert together.table.equals(alone.table) and together.first == alone.first
 
 
 @pytest.mark.parametrize("rows", [2, 3, 7, 40])

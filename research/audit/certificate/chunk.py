@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -80,23 +79,13 @@ class Chunk:
         self.first, self.last, self._seed = first, last, seed
         self.index = bars.rows(max(first - before, 0), last + AHEAD, only)
         self.at = bars.at[self.index]
-        self._table = bars.table
         steps = bars.next[self.index]
         inside = (self.at >= first) & (self.at < last)
         self.fit = inside & (steps >= 1) & (steps <= AHEAD)
         """Rows to compare: the next bar of their own symbol is among those changed."""
         self._clean = view(bars.bars[self.index].rechunk(), reads)
         self._changed: dict[str, bend.Columns] = {}
-        self._threads = threading.local()
-
-    def ready(self) -> None:
-        """Make every change once, before threads ask for them."""
-        for kind in bend.KINDS:
-            self._bent(kind)
-
-    def base(self, columns: Sequence[int]) -> np.ndarray:
-        """Return the table's values of all rows."""
-        return self._table[np.ix_(self.index, np.array(columns))]
+        self._lent: bend.Columns = {}
 
     def phases(self, stride: int) -> list[np.ndarray]:
         """Return the rows of each moment of a stride."""
@@ -120,19 +109,14 @@ class Chunk:
 
     @contextmanager
     def lent(self, kind: str, later: np.ndarray) -> Iterator[View]:
-        """Lend a thread's own copy of the bars, those rows of `later` changed meanwhile."""
-        mine, clean, changed = self._own(), self._clean.columns, self._bent(kind)
-        for name, values in mine.items():
+        """Lend a copy of the bars, those rows of `later` changed meanwhile."""
+        clean, changed = self._clean.columns, self._bent(kind)
+        self._lent = self._lent or {name: values.copy() for name, values in clean.items()}
+        for name, values in self._lent.items():
             values[later] = changed[name][later]
-        yield self._clean._replace(columns=mine)
-        for name, values in mine.items():
+        yield self._clean._replace(columns=self._lent)
+        for name, values in self._lent.items():
             values[later] = clean[name][later]
-
-    def _own(self) -> bend.Columns:
-        if not hasattr(self._threads, "columns"):
-            self._threads.columns = {n: c.copy() for n, c in self._clean.columns.items()}
-        columns: bend.Columns = self._threads.columns
-        return columns
 
     def _bent(self, kind: str) -> bend.Columns:
         if kind not in self._changed:

@@ -22,6 +22,7 @@ class OfFunction:
         self.reads: set[str] | None = None
         self.sees_others: bool | None = None
         self.reach: int | None = None
+        self.can_leave = False
         self._function = function
         self._ways = _ways(bars)
         self._way, first = self._working(table)

@@ -28,6 +28,7 @@ class OfSet:
         self.sees_others: bool | None = bool(chosen.cross)
         roots = {r for f in chosen.columns.values() for r in f.expr.meta.root_names()}
         self.reads: set[str] | None = None if chosen.cross else roots
+        self.can_leave = True
         self.reach: int | None = None
         with suppress(UserError):  # what never forgets has no anchored table
             back = room.lookback(chosen, interval=interval) + timedelta(days=1)

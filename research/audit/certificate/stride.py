@@ -14,15 +14,17 @@ bars at even distances only: a sample, which proves nothing of the bars between,
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
+from research import batch
 from research.audit.certificate import bend
 from research.audit.certificate.chunk import AHEAD, Bars, Chunk, differ
+from research.audit.certificate.trial import Found, Trial, differing
 from research.audit.certificate.views import Subject
 
 LONGEST = 4096
@@ -40,6 +42,7 @@ _BEFORE_GAP = 512  # bars of history before a gap
 _LISTED = 64  # mismatches after which a column is proven enough
 _MOST_ROWS = 600_000_000  # made anew for what never forgets: beyond it bars are sampled
 _FEWEST = 100  # moments of a sample
+_APART = 2.0  # seconds of work from which on other processes are worth their start
 SAMPLED = "sampled"
 """First word of the method of a column that was not checked at every bar."""
 Watch = Callable[[int, int, str], None]
@@ -81,9 +84,6 @@ class Tally:
         return self.checked >= self.due > 0
 
 
-Found = list[tuple[int, str]]  # rows of a chunk that differ, and after which change
-
-
 class Search:
     """The search over every bar of one subject.
 
@@ -101,30 +101,43 @@ class Search:
 
     def __init__(self, subject: Subject, bars: Bars, seed: int, watch: Watch | None) -> None:
         self.subject, self.bars, self.seed, self.watch = subject, bars, seed, watch
-        self._pool = ThreadPoolExecutor(pl.thread_pool_size())
-        self._done, self._total = 0, len(subject.names)
+        self._workers = 1
         self._due = int((bars.next >= 1).sum())
 
     def run(self) -> list[Tally]:
         """Try every column at every bar."""
+        begun = time.perf_counter()
         self.tallies = self._measured()
         waiting = _grouped([tally.way for tally in self.tallies])
-        with self._pool:
-            while waiting:
-                way = min(waiting, key=lambda w: (w.stride == 0, w.tolerance, w.stride))
-                columns = waiting.pop(way)
-                for column in columns:
-                    before = self.tallies[column]
-                    self.tallies[column] = self._tally(way, before.memory, before.near)
-                longer = self._each(columns) if way.stride == 0 else self._strided(way, columns)
-                for column in longer:
-                    self.tallies[column].memory = max(self.tallies[column].memory, way.stride)
-                    waiting.setdefault(self._longer(way, column), []).append(column)
+        self._workers = self._hands(time.perf_counter() - begun)
+        while waiting:
+            way = min(waiting, key=lambda w: (w.stride == 0, w.tolerance, w.stride))
+            columns = waiting.pop(way)
+            for column in columns:
+                before = self.tallies[column]
+                self.tallies[column] = self._tally(way, before.memory, before.near)
+            longer = self._each(columns) if way.stride == 0 else self._strided(way, columns)
+            for column in longer:
+                self.tallies[column].memory = max(self.tallies[column].memory, way.stride)
+                waiting.setdefault(self._longer(way, column), []).append(column)
         self._before_gaps()
         return self.tallies
 
     def _piece(self, first: int, last: int, before: int = 0, only: int | None = None) -> Chunk:
         return Chunk(self.bars, first, last, before, self.seed, self.subject.reads, only)
+
+    def _base(self, piece: Chunk, columns: list[int]) -> np.ndarray:
+        """Return the table's values of a piece."""
+        return self.bars.table[np.ix_(piece.index, np.array(columns))]
+
+    def _hands(self, measuring: float) -> int:
+        """Return how many processes to work with, from the seconds that measuring took."""
+        if not self.subject.can_leave:
+            return 1
+        strides = [tally.way.stride for tally in self.tallies]
+        rows = len(bend.KINDS) * float(np.mean(strides)) * self.bars.bars.height
+        heard = (1 + len(bend.KINDS)) * sum(len(piece.at) for piece in self._echoing())
+        return batch.hands() if measuring * rows / heard > _APART else 1
 
     # -- how long a column remembers -----------------------------------------------------------
 
@@ -134,7 +147,7 @@ class Search:
         memory, early = np.zeros((2, len(every))), np.zeros(len(every), bool)
         for piece in self._echoing():
             clean, middle = self._values(piece, every), _place(piece)
-            pairs = [(clean, piece.base(every), piece.first)]
+            pairs = [(clean, self._base(piece, every), piece.first)]
             block = np.flatnonzero((piece.at > middle) & (piece.at <= middle + AHEAD))
             for kind in bend.KINDS:
                 pairs.append((self._values(piece, every, kind, block), clean, middle + AHEAD))
@@ -188,18 +201,35 @@ class Search:
     def _strided(self, way: Way, columns: list[int]) -> list[int]:
         """Try columns at every bar; return those that remember longer."""
         left, longer = list(columns), []
-        for piece in self._pieces(way):
-            found = self._differing(piece, way, left)
+        for piece, found in self._tried(way, left):
             for column in list(left):
+                self.tallies[column].checked += int(piece.fit.sum())
                 verdict = self._judged(piece, way, column, found.get(column, []))
                 if verdict:
                     left.remove(column)
                     longer += [column] if verdict == "longer" else []
-            if not left:
-                break
         return longer
 
-    def _pieces(self, way: Way) -> Iterator[Chunk]:
+    def _tried(self, way: Way, left: list[int]) -> Iterator[tuple[Chunk, dict[int, Found]]]:
+        """Yield pieces and what moved in them, until no column is left."""
+        waiting: deque[tuple[Chunk, float]] = deque()
+
+        def trials() -> Iterator[Trial]:
+            for piece, share in self._pieces(way):
+                columns = list(left)
+                if not columns:
+                    return
+                waiting.append((piece, share))
+                slack = way.tolerance * self.bars.spread[columns]
+                base = self._base(piece, columns)
+                yield Trial(self.subject, piece, way.stride, columns, base, slack)
+
+        for found in batch.each(differing, trials(), workers=self._workers):
+            piece, share = waiting.popleft()
+            yield piece, found
+            self._tell(share, way)
+
+    def _pieces(self, way: Way) -> Iterator[tuple[Chunk, float]]:
         """Cut the bars: by moment, of one symbol after the other where none looks at others."""
         alone, symbols = self.subject.sees_others is False, len(self.bars.starts)
         length = max(_ROWS // (1 if alone else symbols), 8 * way.stride)
@@ -208,34 +238,9 @@ class Search:
             begin, end = int(held.min()), int(held.max()) + 1
             for first in range(begin, end, length):
                 last = min(first + length, end)
-                yield self._piece(first, last, way.stride, only)
                 share = (last - begin) / (end - begin)
-                self._tell((share + (only or 0)) / (symbols if alone else 1), way)
-
-    def _differing(self, piece: Chunk, way: Way, columns: list[int]) -> dict[int, Found]:
-        """Change what comes after every bar of a chunk; return by column the rows that moved."""
-        base, slack = piece.base(columns), way.tolerance * self.bars.spread[columns]
-        phases = piece.phases(way.stride)
-        piece.ready()
-
-        def one(job: tuple[str, int]) -> tuple[str, np.ndarray, np.ndarray]:
-            kind, k = job
-            rows = piece.compared(phases[k])
-            if not len(rows):
-                return kind, rows, np.empty((0, 0), bool)
-            later = np.concatenate([phases[(k + i) % way.stride] for i in range(1, AHEAD + 1)])
-            with piece.lent(kind, later) as bent:
-                values = self.subject.part(bent, columns, rows)
-            return kind, rows, differ(values, base[rows], slack)
-
-        found: dict[int, Found] = {}
-        jobs = [(kind, k) for kind in bend.KINDS for k in range(way.stride)]
-        for kind, rows, wrong in self._pool.map(one, jobs):
-            for row, column in zip(*np.nonzero(wrong)):
-                found.setdefault(columns[column], []).append((int(rows[row]), kind))
-        for column in columns:
-            self.tallies[column].checked += int(piece.fit.sum())
-        return found
+                piece = self._piece(first, last, way.stride, only)
+                yield piece, (share + (only or 0)) / (symbols if alone else 1)
 
     # -- what differs --------------------------------------------------------------------------
 
@@ -271,7 +276,7 @@ class Search:
         if differ(clean, self._values(piece, [column], kind, later, here), _EXACT).any():
             return True
         slack = way.tolerance * self.bars.spread[[column]]
-        unlike = differ(clean, piece.base([column])[here], slack).any()
+        unlike = differ(clean, self._base(piece, [column])[here], slack).any()
         return bool(ask and unlike and self.official(int(piece.index[row]), column, kind))
 
     def official(self, row: int, column: int, kind: str) -> bool:

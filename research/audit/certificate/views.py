@@ -61,6 +61,8 @@ class Subject(Protocol):
     """Whether a row may depend on other symbols; None: that is to be found out."""
     reach: int | None
     """Bars before a row from which `whole` gives the very value; None: all there are."""
+    can_leave: bool
+    """Whether other processes may evaluate it: a user's function may hold what cannot go there."""
 
     def whole(self, bars: pl.DataFrame) -> np.ndarray:
         """Return the table that research uses, shape (n_rows, n_columns); NaN is not known."""

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from research import batch
 from research.campaigns import live_orders
-from research.campaigns.paper.place import store
-from research.errors import UserError
+from research.campaigns.paper.place import served
 
 SHARD = 100
 """Kills at one exchange, of one run's orders."""
 PER_RESTART = 10
 """For so many kills, a broker that holds a position is cut off and begun again at each venue."""
 VENUES = ("binance", "bybit", "kraken")
-_ONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 def order_kills(
@@ -62,26 +55,20 @@ def order_kills(
     found: Counter[str] = Counter()
     states: Counter[str] = Counter()
     points: Counter[str] = Counter()
-    for job, made in _made(_shard, jobs, workers):
+    for job, made in zip(jobs, batch.each(_shard, jobs, workers=workers), strict=True):
         states.update(made.pop("states"))
         points.update(made.pop("points"))
         found.update(made)
         done += job["kills"]
         watch(done, count, "")
     again: Counter[str] = Counter()
-    for _, made in _made(_restarts, [(venue, count, seed) for venue in venues], workers):
+    held = [(venue, count, seed) for venue in venues]
+    for made in batch.each(_restarts, held, workers=workers):
         again.update(made)
     wrong = {name: again[name] for name in ("twice", "unequal", "added", "halted") if again[name]}
     assert not wrong, wrong
     counts = {"states": dict(sorted(states.items())), "points": dict(sorted(points.items()))}
     return {**found, **counts, "restarts": dict(again)}
-
-
-def _made(work: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator[tuple[Any, Any]]:
-    for job, made in batch.map_items(work, jobs, workers=workers):
-        if isinstance(made, Exception):
-            raise made
-        yield job, made
 
 
 def _restarts(job: tuple[str, int, int]) -> dict[str, int]:
@@ -106,19 +93,9 @@ def _jobs(count: int, venues: tuple[str, ...], seed: int) -> list[dict[str, Any]
 
 
 def _shard(job: dict[str, Any]) -> dict[str, Any]:
-    """Let a process of its own kill the shard's runs: one that has threads cannot be forked."""
-    command = [sys.executable, "-m", "research.campaigns.orders.forks", json.dumps(job)]
-    with store(memory=True):
-        done = subprocess.run(
-            command,
-            env=os.environ | dict.fromkeys(_ONE, "1"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise UserError(f"order_kills: {job['venue']}: {done.stderr[-3000:]}")
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    """Let a server of its own process kill the shard's runs."""
+    said = served("research.campaigns.orders.forks", job)
     if said["wrong"]:
         raise AssertionError(said["wrong"])
-    return said["found"]
+    found: dict[str, Any] = said["found"]
+    return found

@@ -57,11 +57,9 @@ def order_timeouts(
     watch = batch.progress(f"timeouts: {count} orders")
     met: Counter[str] = Counter()
     events = 0
-    for _, made in batch.map_items(_met, _jobs(count, venues), workers=workers):
-        if isinstance(made, Exception):
-            raise made
-        met += made[0]
-        events += made[1]
+    for some, told in batch.each(_met, _jobs(count, venues), workers=workers):
+        met += some
+        events += told
         watch(met.total(), count, "")
     return {"orders": met.total(), "met": dict(sorted(met.items())), "events": events}
 

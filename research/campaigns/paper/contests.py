@@ -45,11 +45,9 @@ def shadow(seeds: int, workers: int) -> dict[str, Any]:
     """
     counts = {kind: max(math.ceil(part * seeds), 1) for kind, (part, *_) in CONTESTS.items()}
     jobs = [(kind, seed) for kind, count in counts.items() for seed in range(count)]
-    watch, ends = batch.progress(f"shadow: {len(jobs)} contests"), Counter[tuple[str, str]]()
-    for (kind, _), end in batch.map_items(_verdict, jobs, workers=workers, watch=watch):
-        if isinstance(end, Exception):
-            raise end
-        ends[kind, end] += 1
+    watch = batch.progress(f"shadow: {len(jobs)} contests")
+    verdicts = batch.each(_verdict, jobs, workers=workers, watch=watch)
+    ends = Counter((kind, end) for (kind, _), end in zip(jobs, verdicts, strict=True))
     found: dict[str, Any] = {"alpha": ALPHA}
     for kind, count in counts.items():
         shares = {end: ends[kind, end] / count for end in ("promote", "expire")}

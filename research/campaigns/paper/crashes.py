@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import subprocess
 import sys
@@ -11,7 +9,7 @@ import time
 from typing import Any
 
 from research import batch
-from research.campaigns.paper.place import left, market, only_run, store, trade, words
+from research.campaigns.paper.place import left, market, only_run, served, store, trade, words
 from research.errors import UserError
 
 SHARD = 50
@@ -21,7 +19,6 @@ ON_SOCKETS = 50
 STYLES = ("plain", "plain", "plain", "always", "evidence")
 """What is traded on the markets in turn: without and with new models."""
 _DAY = 1440
-_ONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 LIMIT, SOON = {"risk.daily_loss": "5 %"}, {"risk.daily_loss": "1 %"}
 """A limit that halts late in a day, if at all; and one that is surely met, to be killed there."""
 
@@ -75,9 +72,7 @@ def crash(
     found, done = [_sockets(sockets, seeds, minutes)], sockets
     watch(done, seeds, "")
     jobs = _with_points(shards, SOON if soon is None else soon)
-    for shard, made in batch.map_items(_shard, jobs, workers=workers):
-        if isinstance(made, Exception):
-            raise made
+    for shard, made in zip(jobs, batch.each(_shard, jobs, workers=workers), strict=True):
         found.append(made)
         done += shard["kills"]
         watch(min(done, seeds), seeds, "")
@@ -122,18 +117,7 @@ def _with_points(shards: list[dict[str, Any]], soon: dict[str, Any]) -> list[dic
 
 def _shard(job: dict[str, Any]) -> dict[str, Any]:
     """Let a server of its own process kill the shard's runners."""
-    command = [sys.executable, "-m", "research.campaigns.paper.forks", json.dumps(job)]
-    with store(memory=True):
-        done = subprocess.run(
-            command,
-            env=os.environ | dict.fromkeys(_ONE, "1"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise UserError(f"crash: seed {job['seed']}: {' '.join(done.stderr.split())[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["found"]
+    found: dict[str, Any] = served("research.campaigns.paper.forks", job)["found"]
     return found
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -10,9 +13,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from research.errors import UserError
 from research.live import folders, journal, prepare, session
 
 MINUTE = 60_000_000
+_ONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 MARKET: dict[str, Any] = {
     "simulated.days": 9,
     "simulated.symbols": 2,
@@ -58,6 +63,34 @@ def store(*, memory: bool = False) -> Iterator[Path]:
                 del os.environ[name]
                 if value is not None:
                     os.environ[name] = value
+
+
+def served(module: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Let a process do a job in a store of its own: one that has threads cannot be forked.
+
+    Parameters
+    ----------
+    module : str
+        Takes the job as JSON on its command line, and says what came of it in a last line of JSON.
+    job : dict
+
+    Raises
+    ------
+    UserError
+        If the process failed; with the end of what it said of that.
+    """
+    with store(memory=True):
+        done = subprocess.run(
+            [sys.executable, "-m", module, json.dumps(job)],
+            env=os.environ | dict.fromkeys(_ONE, "1"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise UserError(f"{module} {job}: {done.stderr[-3000:]}")
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return said
 
 
 def trade(options: dict[str, Any], minutes: int, faults: int = 0) -> Path:

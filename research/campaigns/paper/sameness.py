@@ -43,13 +43,9 @@ def same(seeds: int, workers: int, *, minutes: int = _DAY, faults: int = FAULTS)
         frames and answers that each kind of fault befell, ``felt`` what the runner noted and how
         its bars came. ``speed`` is that of market time, with the start of all processes.
     """
-    watch, markets = batch.progress(f"same: {seeds} days"), []
+    watch = batch.progress(f"same: {seeds} days")
     work = partial(_day, minutes=minutes, faults=faults)
-    for _, found in batch.map_items(work, range(1, seeds + 1), workers=workers, watch=watch):
-        if isinstance(found, Exception):
-            raise found
-        markets.append(found)
-    markets.sort(key=lambda row: row["seed"])
+    markets = list(batch.each(work, range(1, seeds + 1), workers=workers, watch=watch))
     summed = ("bars", "trades", *_WRONG)
     return {
         **{name: sum(row[name] for row in markets) for name in summed},

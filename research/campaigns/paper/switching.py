@@ -53,11 +53,8 @@ def switch(seeds: int, workers: int) -> dict[str, Any]:
         that the halt met before their fill.
     """
     jobs = [(n + 1, min(SHARD, seeds - first)) for n, first in enumerate(range(0, seeds, SHARD))]
-    watch, found = batch.progress(f"switch: {seeds} triggers"), []
-    for _, made in batch.map_items(_run, jobs, workers=workers, watch=watch):
-        if isinstance(made, Exception):
-            raise made
-        found.append(made)
+    watch = batch.progress(f"switch: {seeds} triggers")
+    found = list(batch.each(_run, jobs, workers=workers, watch=watch))
     times = {kind: [t for made in found for t in made[kind]] for kind in ("file", "command")}
     every = times["file"] + times["command"]
     return {
