@@ -42,7 +42,7 @@ _BEFORE_GAP = 512  # bars of history before a gap
 _LISTED = 64  # mismatches after which a column is proven enough
 _MOST_ROWS = 600_000_000  # made anew for what never forgets: beyond it bars are sampled
 _FEWEST = 100  # moments of a sample
-_APART = 2.0  # seconds of work from which on other processes are worth their start
+_APART = 2.0  # seconds of work, as guessed, from which on other processes are worth it
 SAMPLED = "sampled"
 """First word of the method of a column that was not checked at every bar."""
 Watch = Callable[[int, int, str], None]
