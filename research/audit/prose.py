@@ -1,4 +1,4 @@
-"""Numbers in prose, bound to what they were measured by: README and the text of notebooks.
+"""Numbers in prose, bound to what they were measured by: READMEs and the text of notebooks.
 
 ``benchmarks/results.json`` holds what commands gave, with the command (`measure` puts it there).
 ``benchmarks/prose.toml`` repeats, for each file, the sentences that state a result, with a field in
@@ -34,6 +34,7 @@ from research.errors import UserError
 from research.store import atomic, cards
 from research.study import ROOT
 
+READMES = ("README.md", "benchmarks/README.md", "studies/README.md")
 RESULTS, BOUND = "benchmarks/results.json", "benchmarks/prose.toml"
 _NUMBER = r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?"
 _ANY = re.compile(
@@ -74,7 +75,7 @@ class Page(NamedTuple):
 
 
 def run(root: Path = ROOT) -> dict[str, Any]:
-    """Hold every number in README and notebooks against its source.
+    """Hold every number in READMEs and notebooks against its source.
 
     Parameters
     ----------
@@ -117,8 +118,10 @@ def _bindings(root: Path) -> dict[str, Any]:
 
 
 def pages(root: Path) -> Iterator[Page]:
-    """Yield README, then the shipped notebooks in their order."""
-    yield _page("README.md", (root / "README.md").read_text(encoding="utf8"), {})
+    """Yield READMEs, then the shipped notebooks in their order."""
+    for name in READMES:
+        if (root / name).exists():
+            yield _page(name, (root / name).read_text(encoding="utf8"), {})
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf8"))["cells"]
         said = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
