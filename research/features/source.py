@@ -56,8 +56,20 @@ def of_family(module: ModuleType) -> str:
 
 
 def of_expr(expr: pl.Expr) -> str | None:
-    """Return an expression in serialised form; None if Python code is inside it."""
-    text = expr.meta.serialize(format="json")
+    """Return an expression in serialised form; None if Python code is inside it.
+
+    Raises
+    ------
+    UserError
+        If it holds what cannot be written down, as a lock or a connection.
+    """
+    try:
+        text = expr.meta.serialize(format="json")
+    except pl.exceptions.ComputeError as error:
+        raise UserError(
+            f"features: an expression holds what cannot be stored ({error}). Make such a thing "
+            "inside the function that the expression calls."
+        ) from None
     has_code = any(word in text for word in ("AnonymousFunction", "PythonUdf", "python_udf"))
     return None if has_code else json.dumps(json.loads(text), sort_keys=True)
 

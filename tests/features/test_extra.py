@@ -17,6 +17,7 @@ from research.features import extra
 
 FILE = '''
 """Mine."""
+import threading
 import pandas as pd
 import polars as pl
 
@@ -44,6 +45,14 @@ def nothing(): return 3
 peek = pl.col("close").shift(-1) / pl.col("close") - 1
 absent = pl.col("clsoe") * 2
 word = pl.lit("a")
+
+def held():
+    lock = threading.Lock()
+    def twice(values):
+        with lock:
+            return 2 * values
+    return pl.col("close").map_batches(twice, return_dtype=pl.Float64)
+
 short = pl.col("close").head(3)
 number = 3
 '''
@@ -97,12 +106,13 @@ def test_own_columns_come_last_in_order(folder):
         ("mine:nothing", "must return a polars expression, returned a int"),
         ("mine:absent", "bars have no column 'clsoe'. Did you mean 'close'?"),
         ("mine:word", "feature 'word'"),
+        ("mine:held", "holds what cannot be stored (python: TypeError: cannot pickle"),
         ("mine:short", "one value per bar"),
         ("mine:dropping", "gave 2995 values for 3000 bars"),
         ("mine:sorting", "must keep the index"),
         ("mine:listing", "must return a pandas Series, returned a list"),
         ("mine:wording", "must give numbers"),
-        ("mine:failing", "raised KeyError: 'clsoe' (line 23 of its source)."),
+        ("mine:failing", "raised KeyError: 'clsoe' (line 24 of its source)."),
         ("mine:future", "looks ahead"),
         ("mine:centred", "looks ahead"),
         ("mine:peek", "looks ahead"),
