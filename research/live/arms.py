@@ -84,14 +84,16 @@ def missing(study: Study, now: float | None = None) -> list[str]:
 
 
 def venue(study: Study) -> str:
-    """Return the venue that orders go to: the study's, or the feed's own.
+    """Return the venue that orders go to: ``live.venue``, or the feed's own.
+
+    The simulated exchange is like `Study.venue`.
 
     Raises
     ------
     UserError
         If the study names an account at another venue.
     """
-    own = {"simulated": "binance", "replay": "binance"}.get(study.feed, study.feed)
+    own = {"simulated": study.venue, "replay": "binance"}.get(study.feed, study.feed)
     chosen = study.live.venue or own
     account = study.live.account
     if account is not None and account.split(":")[0] != chosen:

@@ -305,7 +305,8 @@ class Runner:
             await asyncio.sleep(LOOK)
 
     async def _ask(self, state: int, why: str, by: str, **more: Any) -> None:
-        self._urge(state)  # before all else: a close in hand may take its time
+        if state != ACTIVE:
+            self._urge(state)  # before all else: a close in hand may take its time
         async with self._lock:
             self._write([self._set(state, why, by, **more)])
         if self._broker is not None:

@@ -45,7 +45,7 @@ class Terminal:
         self._stream, self.lost = stream, 0
         self._waiting, self._turn = deque[tuple[int, bytes] | None](), threading.Condition()
         self._writer: threading.Thread | None = None
-        self._left_out = 0
+        self._left_out, self._closed = 0, False
 
     def say(self, text: str) -> None:
         """Show a line now, or as soon as the terminal takes it."""
@@ -66,9 +66,10 @@ class Terminal:
             self._turn.wait_for(lambda: not self._waiting, seconds)
 
     def close(self) -> None:
-        """Show what waits, and let the writer go."""
+        """Show what waits, and let the writer go; whatever would wait from now on is lost."""
         self.flush()
         with self._turn:
+            self._closed = True
             writer, self._writer = self._writer, None
             if writer is not None:
                 self._waiting.append(None)
@@ -76,6 +77,9 @@ class Terminal:
 
     def _queue(self, descriptor: int, said: bytes) -> None:
         with self._turn:
+            if self._closed:  # the writer may be held up by its last line: there is no second
+                self.lost += 1
+                return
             if len(self._waiting) >= MOST:
                 self.lost, self._left_out = self.lost + 1, self._left_out + 1
                 return

@@ -21,7 +21,8 @@ from research.orders.life import Known, step
 from research.venues.words import Fill, Gateway, Refused, Seen, Unreachable
 
 Mode = Literal["active", "reducing", "stopped"]
-"""`reducing`: orders that reduce alone. `stopped`: none; cancelling is always allowed."""
+"""`reducing`: orders that reduce alone. `stopped`: none, but that a position keeps its stop, see
+`Sender`; cancelling is always allowed."""
 DAY_US = 86_400 * 1_000_000
 KEPT_US = {"binance": 3 * DAY_US, "bybit": DAY_US, "kraken": 90 * DAY_US}
 """How long a venue surely knows of an order that was cancelled without a fill."""
@@ -72,9 +73,11 @@ class Account:
     Attributes
     ----------
     mode : str
-        What may be sent, see `Mode`; whoever resumes the run sets it back to ``active``.
+        What may be sent, see `Mode` and `resume`.
     why : str
-        What led to it, for a person.
+        What led to it, for a person; empty: nothing speaks against trading.
+    refusals : int
+        Orders in a row that were refused.
     ending : bool
         The sitting is ending: whoever asks gives up soon.
     """
@@ -95,7 +98,7 @@ class Account:
         self.patience = patience or Patience()
         self.now, self.since, self.seconds = now, since, seconds
         self.mode: Mode = "active"
-        self.why, self.ending = "", False
+        self.why, self.ending, self.refusals = "", False, 0
         self._write, self._charges = write, Charges(gateway)
 
     def note(self, *said: Event) -> None:
@@ -106,8 +109,12 @@ class Account:
 
     def stop(self, why: str) -> None:
         """Allow no more orders; the first cause is kept."""
-        if self.mode != "stopped":
+        if self.mode != "stopped" or not self.why:
             self.mode, self.why = "stopped", why
+
+    def resume(self) -> None:
+        """Allow all orders again: somebody has looked, and what was refused counts no more."""
+        self.mode, self.why, self.refusals = "active", "", 0
 
     def known(self, cid: str) -> Known:
         """Return what is known of an order."""

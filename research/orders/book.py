@@ -105,6 +105,13 @@ class Book:
             if known.live and known.order.symbol == symbol and known.order.kind == kind
         ]
 
+    def newest(self, symbol: str, kind: str) -> Known | None:
+        """Return the order of a kind that was meant last for a symbol."""
+        for known in reversed(self.orders.values()):
+            if (known.order.symbol, known.order.kind) == (symbol, kind):
+                return known
+        return None
+
     def owner_of(self, fill: Fill) -> str:
         """Return our id of the order that was filled; empty: it is none that we know."""
         return fill.cid if fill.cid in self.orders else self.by_id.get(fill.order, "")

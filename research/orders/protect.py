@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from decimal import Decimal
 from typing import Literal
 
@@ -26,7 +27,7 @@ class Protector:
 
     def __init__(self, sender: Sender) -> None:
         self._sender, self._account = sender, sender.account
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def protect(
         self,
@@ -61,7 +62,7 @@ class Protector:
             position bare, and what to do is the caller's decision.
         """
         sent = []
-        async with self._one_at_a_time:
+        async with self._one_at_a_time[symbol]:  # no symbol waits for another's venue
             for kind, trigger in (("stop", stop), ("take", take)):
                 found = await self._keep(symbol, kind, trigger, moment, price)  # type: ignore[arg-type]
                 if found is not None:

@@ -261,7 +261,7 @@ def accept(account: Account, report: Report) -> int:
     fresh = [each for each in said if each.id not in account.book.adjustments]
     if fresh:
         account.note(*(events.adjustment(each, account.now()) for each in fresh))
-    account.mode, account.why = "active", ""
+    account.resume()
     return len(fresh)
 
 

@@ -58,7 +58,6 @@ class Sender:
 
     def __init__(self, account: Account) -> None:
         self.account, self.book = account, account.book
-        self._refusals = 0
 
     async def send(self, meant: Intent) -> Known:
         """Send an order, once, and return what is known of it when the venue has answered.
@@ -71,6 +70,7 @@ class Sender:
         ------
         Refused
             With reason ``not_trading``, if the account's mode forbids it; nothing is written then.
+            A stop or a take that we have taken back ourselves may be laid again in any mode.
         """
         cid, account = meant.order.cid, self.account
         if cid in self.book.orders:
@@ -93,10 +93,18 @@ class Sender:
 
     def _allow(self, order: Order) -> None:
         account = self.account
-        if account.ending or account.mode == "stopped":
-            raise Refused("not_trading", account.why or "the run is ending")
+        if (account.ending or account.mode == "stopped") and not self._restores(order):
+            ends = "the run is ending" if account.ending else "the account is being looked at"
+            raise Refused("not_trading", account.why or ends)
         if account.mode == "reducing" and not order.reduce_only:
             raise Refused("not_trading", account.why)
+
+    def _restores(self, order: Order) -> bool:
+        """Tell whether an order takes the place of one that we took back, such as before an exit
+        that then could not be sent: what is still held must not stay bare."""
+        last = self.book.newest(order.symbol, order.kind)
+        conditional = order.trigger is not None and order.reduce_only
+        return conditional and last is not None and last.cancelling and last.over
 
     async def _post(self, order: Order) -> None:
         """Send, and note the answer; this is the only place where an order leaves."""
@@ -110,14 +118,14 @@ class Sender:
             account.doubt(order.cid, str(doubt))
         else:
             account.told(order.cid, found)
-            self._refusals = 0
+            account.refusals = 0
 
     def _refused(self, reason: str) -> None:
-        self._refusals += 1
         account = self.account
-        if self._refusals >= REFUSED_IN_A_ROW and account.mode == "active":
+        account.refusals += 1
+        if account.refusals >= REFUSED_IN_A_ROW and account.mode == "active":
             account.mode = "reducing"
-            account.why = f"{self._refusals} orders in a row were refused, the last: {reason}"
+            account.why = f"{account.refusals} orders in a row were refused, the last: {reason}"
 
     async def cancel(self, cid: str) -> Known:
         """End an order and return what is known of it when it is over.
@@ -150,16 +158,17 @@ class Sender:
         account.told(cid, found)
         return True
 
-    async def cancel_all(self, *, opening: bool = False) -> None:
-        """End every order of ours that may be at the venue, or only those that may open.
+    async def cancel_all(self, *, keeping_stops: bool = False) -> None:
+        """End every order of ours that may be at the venue.
 
         Parameters
         ----------
-        opening : bool
-            Leave alone what can only reduce, such as stops.
+        keeping_stops : bool
+            Leave alone what can only reduce what is held: it goes with the position.
         """
         for known in self.book.unsettled():
-            if known.live and not (opening and known.order.reduce_only):
+            kept = known.order.reduce_only and self.book.held(known.order.symbol)
+            if known.live and not (keeping_stops and kept):
                 await self.cancel(known.order.cid)
 
     async def settle(self) -> list[Known]:
@@ -170,7 +179,7 @@ class Sender:
         account = self.account
         account.ending = True
         doubtful = [known.order.cid for known in self.book.unsettled() if known.unknown]
-        with suppress(TimeoutError, Unreachable):
+        with suppress(TimeoutError, Unreachable, Refused):
             async with asyncio.timeout(account.patience.settle):
                 await asyncio.gather(*(account.resolve(cid) for cid in doubtful))
                 await account.watch()

@@ -30,6 +30,8 @@ def lines(place):
         ("note", {"kind": "gap", "symbol": "A"}, "gap"),
         ("note", {"kind": "revision", "symbol": "A", "was": {}, "now": {}}, "revision"),
         ("note", {"kind": "alarm", "what": "refused", "why": "1008"}, "feed_refused"),
+        ("note", {"kind": "not_flat", "left": {"A": "1.5"}}, "not_flat"),
+        ("note", {"kind": "flat", "left": {}}, None),
         ("note", {"kind": "reconnect", "route": "x"}, None),
         ("note", {"kind": "backfill"}, None),
         ("model_late", {"at": 1, "effective": 2}, "model_late"),
@@ -45,6 +47,11 @@ def lines(place):
 def test_which_events_are_alerts(kind, body, told):
     found = of(kind, {"time": 5, **body})
     assert (None if found is None else (found.kind, found.time)) == (told and (told, 5))
+
+
+def test_what_is_left_after_a_halt_is_named():
+    found = of("note", {"time": 5, "kind": "not_flat", "left": {"A": "1.5", "B": "-2"}})
+    assert found.text == "trading is halted, and the account still holds: 1.5 A, -2 B"
 
 
 def test_a_few_bad_records_are_none_and_a_storm_is_one():

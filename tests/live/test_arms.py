@@ -9,7 +9,7 @@ import pytest
 
 from research import read_study
 from research.errors import UserError
-from research.live import arms, folders, played, session
+from research.live import arms, folders, names, played, session
 
 from .shown import SMALL
 
@@ -144,3 +144,13 @@ def test_a_real_feed_takes_its_keys_from_the_environment_alone(place, monkeypatc
     monkeypatch.setenv("ALPHABOOK_BINANCE_SECRET", "s3cr3t")
     assert arms.keys(study).secret == "s3cr3t"
     assert arms.keys(read_study("demo", LIVE)).secret == "sim-secret-binance"
+
+
+@pytest.mark.parametrize("setting", ["data.venue", "data.source", "live.venue"])
+def test_orders_go_to_the_venue_that_the_simulated_feed_is_like(setting):
+    kraken = {setting: "kraken", "live.feed": "simulated", "live.account": "kraken:main"}
+    study = read_study("demo", {**LIVE, **kraken})
+    assert (arms.venue(study), names.venue(study), study.venue) == ("kraken",) * 3
+    assert arms.keys(study).key == "sim-key-kraken"
+    with pytest.raises(UserError, match="Set both to one venue"):
+        arms.venue(study.with_options({"live.account": "binance:main"}))

@@ -20,7 +20,15 @@ from research.orders import Account, Intent, Owner, Patience, Sender, cid, fold
 from research.orders.money import Holding
 from research.trading.account import new_venue
 from research.trading.rules import threshold
-from research.venues.words import Balance, Income, Order, Permissions, Settings
+from research.venues.words import (
+    Balance,
+    Income,
+    Order,
+    Permissions,
+    Refused,
+    Settings,
+    Unreachable,
+)
 
 OWNER = Owner("trend", "binance:main", "run_1")
 NAMES = {"BTC": SYMBOL}
@@ -239,6 +247,27 @@ async def test_the_end_settles_what_is_unknown_before_it_lets_go_of_timer_and_ve
     ]
 
 
+@pytest.mark.parametrize(
+    ("trouble", "law"),
+    [
+        (Refused("clock", "EAPI:Invalid nonce"), "the venue refuses .clock: EAPI:Invalid nonce"),
+        (Unreachable("no answer"), "the venue does not answer .no answer"),
+    ],
+)
+async def test_an_account_that_cannot_be_looked_at_is_one_line_after_some_tries(trouble, law):
+    broker, _ = parted()
+    broker._account.patience, asked = Patience(pauses=(0.0,)), []
+
+    async def compare():
+        asked.append(trouble)
+        raise trouble
+
+    broker._compare = compare
+    with pytest.raises(UserError, match=law) as said:
+        await broker._first_look()
+    assert len(asked) == 5 and "\n" not in str(said.value)
+
+
 # -- deals ----------------------------------------------------------------------------------------
 
 
@@ -256,6 +285,50 @@ async def test_what_leaves_a_position_can_only_reduce_it():
     left = [body for kind, body in house.said if kind == "intent"][-1]
     assert (left["side"], left["quantity"], left["reduce_only"]) == ("sell", "1.000", True)
     assert house.account.book.held(SYMBOL) == 0
+
+
+@pytest.mark.parametrize("then", ["others trade", "the run ends"])
+async def test_a_stop_taken_back_for_an_exit_that_may_not_leave_any_more_is_laid_again(
+    monkeypatch, then
+):
+    house = House()
+    await house.buy()
+    made = deals(house, stop="0.02")
+    await made.protect("BTC")
+    (stop,) = house.venue.open
+    wish = Wish("BTC", "risk_halt", 0, 0.0, 1.0)
+    monkeypatch.setattr(made, "_wish", lambda symbol: wish)
+    cancel = house.gateway.cancel
+
+    async def meanwhile(symbol, cid):
+        done = await cancel(symbol, cid)
+        if then == "the run ends":
+            house.account.ending = True
+        else:
+            house.venue.foreign(Decimal("0.5"))
+            await house.account.refresh(SYMBOL)
+        return done
+
+    house.gateway.cancel = meanwhile
+    await made._deal("BTC")
+    (again,) = house.venue.open
+    assert stop.status == "cancelled" and house.account.book.held(SYMBOL) == 1
+    assert again.order[1:] == stop.order[1:] and again.order.cid != stop.order.cid
+    legs = [body["leg"] for kind, body in house.said if kind == "intent"]
+    assert legs == ["entry", "stop", "stop"]
+    assert (house.account.mode == "stopped") == (then == "others trade")
+
+
+async def test_a_stop_that_somebody_else_took_back_is_not_laid_on_a_stopped_account():
+    house = House()
+    await house.buy()
+    made = deals(house, stop="0.02")
+    await made.protect("BTC")
+    house.venue.open[0].status = "cancelled"
+    await house.account.watch()
+    house.account.stop("a person must look")
+    await made.protect("BTC")
+    assert not house.venue.open and len(house.venue.orders) == 2
 
 
 async def test_an_entry_that_is_taken_back_while_its_price_is_asked_for_is_not_sent(monkeypatch):

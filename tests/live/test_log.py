@@ -323,3 +323,28 @@ def test_a_line_left_out_while_another_is_being_written_is_counted(monkeypatch):
         shows.close()
         os.close(reading)
     assert shows.lost == 1
+
+
+def test_after_the_end_nobody_writes_beside_a_writer_that_is_held_up(monkeypatch):
+    """The writer stands in the middle of a line while the end gives up waiting for it."""
+    written, writing, going = [], threading.Event(), threading.Event()
+
+    def slow(descriptor, said):
+        written.append(said)
+        writing.set()
+        return going.wait(60)
+
+    monkeypatch.setattr(terminals, "_written", slow)
+    reading, end = os.pipe()
+    with os.fdopen(end, "w") as stream:
+        shows = Terminal(stream)
+        shows.say("one")
+        assert writing.wait(60)
+        writer = shows._writer
+        monkeypatch.setattr(shows, "flush", lambda: None)
+        shows.close()
+        shows.say("late")
+        going.set()
+        writer.join(60)
+        os.close(reading)
+    assert (written, shows.lost) == ([b"one\n"], 1)

@@ -1,5 +1,6 @@
 """Stops and takes go with the position: never two of a kind, none where nothing is held."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -96,3 +97,27 @@ async def test_one_that_is_refused_is_told():
     assert known.answer == "refused" and known.leg == "stop"
     await protect(life, 90, None)
     assert resting(life) == [("stop", "sell", 90, 1)]
+
+
+async def test_no_symbol_waits_for_the_orders_of_another():
+    life = Life()
+    await life.send()
+    await protect(life, 90, None)
+    cancel, asked, going = life.gateway.cancel, asyncio.Event(), asyncio.Event()
+
+    async def slow(symbol, cid):
+        asked.set()
+        await going.wait()
+        return await cancel(symbol, cid)
+
+    life.gateway.cancel = slow
+    moving = asyncio.create_task(protect(life, 95, None))
+    await asked.wait()
+    other = life.protector.protect(
+        "ETHUSDT", stop=Decimal(9), take=None, moment=life.moment, price=Decimal(10)
+    )
+    async with asyncio.timeout(60):
+        assert await other == []
+    going.set()
+    await moving
+    assert resting(life) == [("stop", "sell", 95, 1)] and life.lawful()

@@ -177,6 +177,17 @@ async def test_an_order_that_is_taken_ends_the_row():
     assert life.account.mode == "active"
 
 
+async def test_whoever_resumes_begins_a_new_row():
+    life = Life()
+    for _ in range(3):
+        await life.send(met="refused")
+    life.account.resume()
+    assert (life.account.mode, life.account.why) == ("active", "")
+    for mode in ("active", "active", "reducing"):
+        await life.send(met="refused")
+        assert life.account.mode == mode
+
+
 async def test_an_order_too_small_is_refused_here_and_in_writing():
     life = Life()
     known = await life.send(quantity="0.0001")
@@ -208,6 +219,18 @@ async def test_everything_of_ours_can_be_cancelled():
         await life.send(kind="limit")
     await life.sender.cancel_all()
     assert not life.venue.open and not life.book.unsettled()
+
+
+async def test_what_protects_a_position_may_be_left_with_it():
+    life = Life()
+    await life.send(quantity="2")
+    await life.send("sell", "1", "limit", leg="exit", reduce=True)
+    await life.send("buy", "1", "limit")
+    await life.sender.cancel_all(keeping_stops=True)
+    assert [placed.order.side for placed in life.venue.open] == ["sell"]
+    await life.send("sell", "2", leg="exit", reduce=True)
+    await life.sender.cancel_all(keeping_stops=True)  # nothing is held any more
+    assert not life.venue.open and life.lawful()
 
 
 async def test_an_order_that_was_acknowledged_and_is_gone_stops_the_account():
@@ -272,6 +295,9 @@ async def test_the_mode_of_a_stopped_account_lets_nothing_through():
         await life.send("sell", leg="exit", reduce=True)
     life.account.stop("something else")
     assert life.account.why == "a person must look"
+    life.account.why = ""  # a person looks: what is found now counts
+    life.account.stop("something else")
+    assert life.account.why == "something else"
 
 
 async def test_unknown_is_said_with_what_was_heard():

@@ -15,6 +15,7 @@ _NOTES = {
     "gap": "the venue has no bar",
     "revision": "a closed bar was revised",
     "trades_disagree": "a bar and its trades disagree",
+    "not_flat": "trading is halted, and the account still holds",
 }
 _MODELS = {
     "model_late": "a new model was not ready in time",
@@ -65,6 +66,8 @@ def _noted(when: int, body: dict[str, Any]) -> Alert | None:
     if kind not in _NOTES:
         return None
     where = body.get("symbol") or body.get("streams") or body.get("route")
+    if "left" in body:
+        where = [f"{held} {symbol}" for symbol, held in body["left"].items()]
     return Alert(kind, when, _with(_NOTES[kind], where), _few(body))
 
 

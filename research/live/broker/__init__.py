@@ -22,12 +22,11 @@ from research.live.broker.balance import Balances
 from research.live.broker.books import Books, Said
 from research.live.broker.deals import Deals, Levels
 from research.live.clock import Clock, WallClock
-from research.live.desk import HALTED, REDUCING, Desk
+from research.live.desk import ACTIVE, HALTED, REDUCING, Desk
 from research.orders import (
     Account,
     DeadMan,
     Owner,
-    Patience,
     Report,
     Sender,
     accept,
@@ -36,12 +35,14 @@ from research.orders import (
 )
 from research.store import atomic
 from research.study import Study
-from research.venues.words import WINDOW_US, Gateway, Refused, Unreachable
+from research.venues.words import Gateway, Refused, Unreachable
 
 REPORT = "reconciliation.txt"
 """In the run's folder: what was found that no fill explains, and what to do."""
 EVERY_US = 15 * 60 * 1_000_000
 """Market time between two comparisons with the venue."""
+AGAIN_US = 60 * 1_000_000
+"""Market time after which a comparison is tried again that was not answered to its end."""
 POLL = 1.0
 """Real seconds between two questions to a real venue."""
 HELD, DOUBTED = 30.0, 1.0
@@ -100,7 +101,7 @@ class Broker:
         self._study, self._folder, self._desk, self._clock = study, folder, desk, clock
         self._gateway, self._speed, self._since = gateway, speed, since
         self._names = names.of(study, desk.symbols)
-        self._compared = 0
+        self._next = 0  # comparison
         self._guard: asyncio.Task[None] | None = None
         self._loop: asyncio.Task[None] | None = None
         self._awake = asyncio.Event()
@@ -118,22 +119,26 @@ class Broker:
         Raises
         ------
         UserError
-            If the venue does not answer.
+            If the venue refuses or does not answer.
         """
         self._hooks = hooks
         self._make(hooks)
         await self._first_look()
         await self._books.collect()
-        for wish in self._desk.wishes():  # of a sitting that ended meanwhile: decided anew
-            await self._books.settle(wish.symbol, "the run began again")
+        if self._desk.ordered != ACTIVE:
+            self.urgent(stopping=True)
         await self._heed()
-        if self._account.mode == "active":
+        if self._desk.control != HALTED:
+            for wish in self._desk.wishes():  # of a sitting that ended meanwhile: decided anew
+                await self._books.settle(wish.symbol, "the run began again")
             for symbol in self._desk.symbols:
                 await self._deals.protect(symbol)
         self._deals.begin()  # what is held by a halted desk is left now
         self._dead = DeadMan(self._gateway, lambda: True, pace=max(self._speed, 1.0))
         await self._switch()
         self._loop = asyncio.create_task(self._beside(), name="broker")
+        if self._urgent:
+            self.wake()
 
     def _make(self, hooks: Hooks) -> None:
         events = journal.read(self._folder)
@@ -145,7 +150,7 @@ class Broker:
             owner,
             now=self._clock.now,
             since=self._since,
-            patience=_patience(self._speed, real=isinstance(self._clock, WallClock)),
+            patience=terms.patience(self._speed, real=isinstance(self._clock, WallClock)),
         )
         sender = Sender(self._account)
         how = self._desk, self._account, self._names, hooks.lock, hooks.write
@@ -168,8 +173,8 @@ class Broker:
         for k in range(_TRIES):
             try:
                 return await self._compare()
-            except Unreachable as silence:
-                why = silence
+            except (Unreachable, Refused) as trouble:
+                why: Exception = trouble
                 await asyncio.sleep(self._account.patience.pause(k))
         raise terms.silent(self._gateway, why)
 
@@ -204,33 +209,48 @@ class Broker:
         """Let no order leave that could open anything, from this very moment on.
 
         May be called from any thread; `wake`, or the end of the close in hand, does the rest.
+        Without `stopping` the desk is set active now: the account is, too, where `resume` found
+        nothing against it.
         """
-        if stopping and self.begun and self._account.mode == "active":
-            self._account.mode, self._account.why = "reducing", "the desk is not active"
+        if self.begun and not stopping and not self._account.why:
+            self._account.resume()
+        if self.begun and stopping and not self._account.why:  # also while `resume` compares
+            stopped = self._account.mode == "stopped"
+            self._account.mode = "stopped" if stopped else "reducing"
+            self._account.why = "the desk is not active"
         self._urgent = self._urgent or stopping
 
     def wake(self) -> None:
         """Act on what the desk now wishes, not at the next look."""
         self._awake.set()
+        if self._loop is not None:  # an exit waits for no question that is under way
+            self._deals.begin()
 
     async def resume(self, *, accepting: bool) -> str:
-        """Trade again after a halt, if nothing speaks against it; return what does.
+        """Return what speaks against trading again after a halt; empty: nothing does.
+
+        The account stays as it is until the desk is set active, see `urgent`.
 
         Parameters
         ----------
         accepting : bool
             Take the venue's word for what no fill explains.
         """
-        self._account.mode, self._account.why = "active", ""
+        account, was = self._account, self._account.why
+        account.why = ""  # what is found from here on is what speaks against it
         try:
             await self._compare()
             if self.report is not None and accepting:
-                accept(self._account, self.report)
+                accept(account, self.report)
+                account.mode = "stopped"  # until it has been compared
                 await self._compare()
             await self._books.collect()
-        except Unreachable as silence:
-            self._account.stop(f"the venue does not answer: {silence}")
-        return self._account.why
+        except (Unreachable, Refused) as trouble:
+            account.why = account.why or was
+            return f"the venue does not say how the account stands: {trouble}"
+        if not account.why:
+            self._deals.review()
+        return account.why
 
     # -- beside the bars ------------------------------------------------------------------------
 
@@ -254,8 +274,7 @@ class Broker:
         """Ask for what is open, book it, and compare where it is time to."""
         try:
             await self._account.watch()
-            now = self._clock.now()
-            if now - self._compared >= EVERY_US and not self._deals.working:
+            if self._clock.now() >= self._next and not self._deals.working:
                 await self._compare()
         except Unreachable as silence:
             self._hooks.say("venue_silent", why=str(silence))
@@ -265,8 +284,9 @@ class Broker:
 
     async def _compare(self) -> None:
         """Compare positions, orders and money with the venue's."""
-        self._compared = self._clock.now()
+        self._next = self._clock.now() + AGAIN_US
         found = await reconcile(self._account, list(self._names.values()))
+        self._next = self._clock.now() + EVERY_US
         self.report = found if found.halted else None
         if found.halted:
             atomic.write_text(self._folder / REPORT, found.text(self._folder.name) + "\n")
@@ -286,14 +306,15 @@ class Broker:
                 self._hooks.say("mismatch", report=self.report.text(self._folder.name))
 
     async def _cleared(self) -> None:
-        """Take back all that is open, leave all that is to be left, and see that it is so.
+        """Leave all that is to be left, take back what else is open, and see that it is so.
 
-        Where positions stay, as they do unless the desk is halted, their stops stay with them.
+        Exits have begun by then, see `wake`. What rests for a position is taken back by whoever
+        leaves it; where a position stays, its stop stays with it.
         """
         try:
-            await self._sender.cancel_all(opening=self._desk.control != HALTED)
-            for _ in range(_TRIES):  # what was under way may be filled, and must be left then
-                await self._books.collect()
+            for _ in range(_TRIES):
+                await self._sender.cancel_all(keeping_stops=True)
+                await self._books.collect()  # what was under way may be filled, and is left then
                 working = self._deals.begin()
                 if not working:
                     break
@@ -364,15 +385,6 @@ class Broker:
         if self._guard is not None:
             await self._dead.end()
         await self._gateway.close()
-
-
-def _patience(speed: float, *, real: bool) -> Patience:
-    """Return how long to ask: of a market that plays faster, not as long as of a real one."""
-    if real:
-        return Patience()
-    quick = min(max(speed, 1.0), 1000.0)
-    pauses = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-    return Patience(pauses, least=max(30.0 / quick, 1.0), window_us=int(WINDOW_US * quick))
 
 
 def _fraction(said: float | None) -> Decimal | None:

@@ -66,6 +66,9 @@ class Deals:
         self._protector = Protector(sender)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._tended: dict[str, int] = {}
+        self._changed: set[str] = set()
+        self._vain: dict[str, tuple[Decimal, Decimal]] = {}
+        """The position, as quantity and entry price, for which a symbol's take was refused."""
 
     # -- who is dealt with ----------------------------------------------------------------------
 
@@ -76,12 +79,17 @@ class Deals:
         """
         for wish in self._desk.wishes():
             self._start(wish.symbol, self._deal)
-        for symbol in self._desk.symbols if self._account.mode != "stopped" else ():
+        for symbol in self._desk.symbols:
             new = self._tended.get(symbol) != self._desk.time
-            if new and (self._due(symbol) or self._lacks(symbol)):
+            if symbol in self._changed or (new and (self._due(symbol) or self._lacks(symbol))):
                 self._tended[symbol] = self._desk.time
+                self._changed.discard(symbol)
                 self._start(symbol, self._tend)
         return self.working
+
+    def review(self) -> None:
+        """See to what rests for each symbol at the next `begin`: positions may be others now."""
+        self._changed.update(self._desk.symbols)
 
     def _start(self, symbol: str, work: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         known = self._tasks.get(symbol)
@@ -126,11 +134,11 @@ class Deals:
                     break
             if self._wish(symbol) is not None and not self._account.ending:
                 await self._books.settle(symbol, why)
-            await self.protect(symbol)
         except Refused as no:  # the account takes no orders now; it says why itself
             await self._books.settle(symbol, no.words)
         except Unreachable as silence:
             await self._books.settle(symbol, str(silence))
+        await self.protect(symbol)  # however it ended, what is held is not left bare
 
     def _over(self, done: Wish) -> bool:
         """Tell whether a wish has been dealt with, and no other has come meanwhile."""
@@ -154,7 +162,9 @@ class Deals:
     async def leave(self, symbol: str, reason: str) -> str:
         """Close what is held of a symbol by one order that can only reduce."""
         name = self._names[symbol]
+        self._able()
         price = await self._worth(symbol)
+        self._able()
         await self._bare(symbol, price)
         held = self._account.book.held(name)
         if not held:
@@ -222,18 +232,28 @@ class Deals:
 
         What has no stop that it should have is left: at once, for that reason.
         """
-        name = self._names[symbol]
-        held, entry = self._account.book.held(name), self._account.book.holding(name).entry
-        if self._levels == (None, None) or not held or entry is None:
+        name, (stop, take) = self._names[symbol], self._wanted(symbol)
+        if (stop, take) == (None, None):
             return
+        price, moment = await self._worth(symbol), self._desk.time
+        with suppress(Refused, Unreachable):  # the account says itself why it takes no orders
+            for known in await self._protector.protect(
+                name, stop=stop, take=take, moment=moment, price=price
+            ):
+                if known.answer == "refused" and self._account.book.held(name):
+                    await self._bared(symbol, known)
+
+    def _wanted(self, symbol: str) -> tuple[Decimal | None, Decimal | None]:
+        """Return where stop and take should rest for what is held.
+
+        A take that was refused for this very position is asked for no more.
+        """
+        book, name = self._account.book, self._names[symbol]
+        held, entry = book.held(name), book.holding(name).entry
+        if not held or entry is None:
+            return None, None
         stop, take = self.triggers(held, entry, self._account.gateway.market(name))
-        price = await self._worth(symbol)
-        sent = await self._protector.protect(
-            name, stop=stop, take=take, moment=self._desk.time, price=price
-        )
-        for known in sent:
-            if known.answer == "refused" and self._account.book.held(name):
-                await self._bared(symbol, known)
+        return stop, None if self._vain.get(symbol) == (held, entry) else take
 
     def triggers(
         self, held: Decimal, entry: Decimal, market: Market
@@ -251,7 +271,7 @@ class Deals:
         """Tell whether the last close is at a take that cannot rest, or beyond."""
         name, (stop, take) = self._names[symbol], self._levels
         entry = self._account.book.holding(name).entry
-        if stop is None or take is None or entry is None:
+        if stop is None or take is None or entry is None or self._account.mode == "stopped":
             return False
         beyond = Decimal(repr(self._desk.mark(symbol))) >= entry * (1 + take)
         return self._account.gateway.market(name).spot and beyond  # where nobody is short
@@ -259,30 +279,31 @@ class Deals:
     def _lacks(self, symbol: str) -> bool:
         """Tell whether something is held and an order that should rest for it does not."""
         book, name = self._account.book, self._names[symbol]
-        held, entry = book.held(name), book.holding(name).entry
-        if not held or entry is None:
-            return False
-        wanted = self.triggers(held, entry, self._account.gateway.market(name))
         return any(
             trigger is not None and not book.protection(name, kind)
-            for kind, trigger in zip(PROTECTING, wanted)
+            for kind, trigger in zip(PROTECTING, self._wanted(symbol))
         )
 
     async def _tend(self, symbol: str) -> None:
         with suppress(Refused, Unreachable):
             if self._due(symbol):
                 await self.leave(symbol, "take")
-            await self.protect(symbol)
+        await self.protect(symbol)
 
     async def _bared(self, symbol: str, known: Known) -> None:
-        kind = known.order.kind
+        kind, held = known.order.kind, self._account.book.holding(self._names[symbol])
         if kind == "stop" or known.reason == "would_trigger":
             await self.leave(symbol, kind)
+        elif held.entry is not None:
+            self._vain[symbol] = held.quantity, held.entry
+
+    def _able(self) -> None:
+        """Refuse while no exit could be sent: a stop is not taken back for one that cannot be."""
+        if self._account.mode == "stopped":
+            raise Refused("not_trading", self._account.why)
 
     async def _bare(self, symbol: str, price: Decimal) -> None:
         """Take back what rests for a symbol: what is left needs no stop."""
-        if self._account.mode == "stopped":
-            raise Refused("not_trading", self._account.why)
         if self._levels == (None, None):
             return
         name, moment = self._names[symbol], self._desk.time

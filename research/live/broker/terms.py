@@ -12,9 +12,10 @@ from research.errors import UserError
 from research.live import arms, names
 from research.live.desk import Desk
 from research.live.net import Network
+from research.orders import Patience
 from research.study import Study
 from research.trading.account import new_venue
-from research.venues.words import Gateway, Settings, Unknown, Unreachable
+from research.venues.words import WINDOW_US, Gateway, Refused, Settings, Unknown, Unreachable
 
 
 def refuse(study: Study, *, dry_run: bool) -> None:
@@ -47,7 +48,7 @@ async def opened(
     ------
     UserError
         If there are no keys, the key may withdraw, a market does not trade, a setting of the
-        account is not what it was set to, or the venue does not answer.
+        account is not what it was set to, or the venue refuses or does not answer.
     """
     from research.venues import open_gateway
 
@@ -63,7 +64,7 @@ async def opened(
             await _set(study, gateway, name)
     except BaseException as error:
         await gateway.close()
-        if isinstance(error, Unreachable | Unknown):
+        if isinstance(error, Unreachable | Unknown | Refused):
             raise silent(gateway, error) from None
         raise
     return gateway
@@ -71,10 +72,24 @@ async def opened(
 
 def silent(gateway: Gateway, why: Exception) -> UserError:
     """Return what is said where an account cannot be begun with."""
+    if isinstance(why, Refused):
+        return UserError(
+            f"account {gateway.account}: the venue refuses ({why}). Nothing was sent. Look at the "
+            "key and what it may do, and at this machine's clock, and start again."
+        )
     return UserError(
         f"account {gateway.account}: the venue does not answer ({why}). Nothing was sent. Look "
         "whether it is up, and start again."
     )
+
+
+def patience(speed: float, *, real: bool) -> Patience:
+    """Return how long to ask: of a market that plays faster, not as long as of a real one."""
+    if real:
+        return Patience()
+    quick = min(max(speed, 1.0), 1000.0)
+    pauses = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+    return Patience(pauses, least=max(30.0 / quick, 1.0), window_us=int(WINDOW_US * quick))
 
 
 async def _permitted(gateway: Gateway) -> None:
