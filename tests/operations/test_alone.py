@@ -13,6 +13,8 @@ from research.operations import alone
 from research.operations.table import Table
 from research.study import Study
 
+from ..live.shown import begun, folder, write
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -59,9 +61,8 @@ def test_the_list_shows_each_job_and_begins_none(place, command):
 
 
 def test_the_list_shows_what_a_run_did_itself(place, command):
-    run = place / "live" / "2026-11-20_1200_demo_aaaa"
-    (run / "commands").mkdir(parents=True)
-    (run / "run.json").write_text(json.dumps({"study": {"name": "demo"}}))
+    run = folder(place / "live")
+    write(run, *begun())
     did = {"name": "health", "every": "every 5 min", "due": 0, "done": 36, "failed": 1}
     did |= {"outcome": "done", "said": "well", "in_a_row": 0}
     (run / problems.JOBS).write_text(json.dumps({"jobs": [did]}))

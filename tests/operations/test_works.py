@@ -207,6 +207,7 @@ def trained(seed):
 @pytest.mark.parametrize("alive", [True, False])
 def test_a_model_that_was_in_force_is_never_dropped_nor_any_of_a_run_that_runs(place, alive):
     made = folder(place / "data" / "live", study=STUDY)
+    write(made, *begun())
     kept = models.Registry(made / "models")
     ids = [kept.add({"": trained(n)}, {"at": n}) for n in range(7)]
     for at in range(4):
@@ -310,6 +311,15 @@ def test_a_day_on_which_none_is_due_looks_at_the_newest_one(place):
     done = [asked(week), came(week)]
     said = training(place, *done, due=week + 2 * DAY, decided=9 * 1440, every="7 d")
     assert "trained at 2024-01-19 00:30" in works.look_after(said)
+
+
+@pytest.mark.parametrize(("lead", "told"), [(58, "14 00:30: m-3"), (59, "13 00:30: m-2")])
+def test_a_training_longer_than_the_job_may_take_is_looked_after_a_day_later(place, lead, told):
+    """Of an hour for the job: the bar that asks for it and `lead` more are awaited, or are not."""
+    done = [asked(), came(), asked(HALF_PAST + DAY), came(HALF_PAST + DAY, "m-3")]
+    upto = done if lead == 58 else done[:2]
+    due = training(place, *upto, due=HALF_PAST + DAY, decided=1440 + 31, lead=lead)
+    assert told in works.look_after(due)
 
 
 @pytest.mark.parametrize(
