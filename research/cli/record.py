@@ -68,6 +68,8 @@ def record(
     told, place = asyncio.run(
         _recorded(venue, names, _words(streams or ""), duration, folder, simulated)
     )
+    if sys.stderr.isatty():
+        typer.echo("\r\x1b[K", err=True, nl=False)  # the summary takes the place of what ran there
     found = {**told.to_dict(), "folder": str(place)}
     typer.echo(json.dumps(found, allow_nan=False) if as_json else f"{told.text()}\n  in {place}")
 
@@ -82,11 +84,14 @@ async def _recorded(
 ) -> tuple[Any, Path]:
     from research import recorder
     from research.order_flow.live import STREAMS
+    from research.recorder.folder import probe
     from research.store import atomic
 
     recorder.venue(venue)
     kept = atomic.data_root() / "recordings" / ("simulated" if simulated else "")
     place = folder or kept / venue
+    if (in_use := probe(place)) is not None:  # what is wrong with it is told before a venue starts
+        in_use.close()
     async with AsyncExitStack() as held:
         network = await _reached(held, simulated, venue, length, symbols)
         told = await recorder.capture(
@@ -149,6 +154,7 @@ async def _reached(
     from research.units import duration
 
     check(symbols)
+    typer.echo("starting a simulated exchange on this machine", err=True)
     span = None if length is None else duration(length)
     return await held.enter_async_context(exchange(venue, length=span, symbols=len(symbols)))
 
@@ -158,16 +164,23 @@ def _usual(simulated: bool) -> str:
 
 
 def _teller() -> Callable[[Any], None]:
-    """Return what shows a recording's statistics on stderr: each second, in a log each minute."""
-    in_terminal, told = sys.stderr.isatty(), time.monotonic()
+    """Return what shows a recording's statistics on stderr: each second, in a log each minute.
+
+    While the end is packed it says for how long; a log is told at once, then every ten seconds.
+    """
+    in_terminal, told, packing = sys.stderr.isatty(), time.monotonic(), 0.0
 
     def tell(statistics: Any) -> None:
-        nonlocal told
+        nonlocal told, packing
+        now, line = time.monotonic(), statistics.line()
+        if statistics.packing:
+            told, packing = (told, packing) if packing else (0.0, now)
+            line += f", {now - packing:.0f} s"
         if in_terminal:
-            typer.echo(f"\r\x1b[K{statistics.line()}", err=True, nl=False)
-        elif time.monotonic() - told >= 60:
-            told = time.monotonic()
-            typer.echo(statistics.line(), err=True)
+            typer.echo(f"\r\x1b[K{line}", err=True, nl=False)
+        elif now - told >= (10 if packing else 60):
+            told = now
+            typer.echo(line, err=True)
 
     return tell
 

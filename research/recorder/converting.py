@@ -1,10 +1,15 @@
-"""Closed segments become Parquet in a process of their own, so that no frame waits for it."""
+"""Closed segments become Parquet in a process of their own, so that no frame waits for it.
+
+The process is there from the start and compiles what it needs while the first segment is recorded:
+a recording's end waits for the packing of its last segment alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from research.sources.recordings import segments
 
 _CALL = "from research.recorder.parquet import main; main()"
 _NICE = 10
+_TELL_SECONDS = 1.0
 
 
 class Converter:
@@ -24,39 +30,54 @@ class Converter:
     ----------
     folder : Path
         The recording's.
+    venue, market : str
+        Whose frames it will be given, as `Decoder` takes them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, venue: str, market: str) -> None:
+        self._folder, self._told = folder, (str(folder), venue, market)
+        self._left = 0
         self._paths: list[Path] = []
         self._task: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._log = structlog.get_logger("recorder")
 
     def pending(self) -> None:
-        """Take up the segments that an earlier session left."""
-        for path in sorted(self._folder.glob(f"segments/*{segments.SUFFIX}")):
-            self.add(path)
+        """Start the process, and take up the segments that an earlier session left."""
+        self._paths = sorted(self._folder.glob(f"segments/*{segments.SUFFIX}"))
+        self._left = len(self._paths)
+        self._task = asyncio.create_task(self._run(), name="converting")
 
     def add(self, path: Path) -> None:
         """Convert a closed segment when its turn comes."""
         self._paths.append(path)
+        self._left += 1
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="converting")
 
-    async def finish(self) -> None:
-        """Return when all are converted."""
+    async def finish(self, tell: Callable[[int], object]) -> None:
+        """Return when all are converted; tell each second how many are not."""
         await asyncio.sleep(0)  # the writing thread's last word may still be on its way
+        while self._task is not None and not self._task.done():
+            tell(self._left)
+            try:
+                await asyncio.wait([self._task], timeout=_TELL_SECONDS)
+            except asyncio.CancelledError:
+                self._task.cancel()
+                raise
         if self._task is not None:
-            await self._task
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+            self._task.result()
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()  # it has nothing to do, or still compiles for nothing
             await self._process.wait()
 
     async def _run(self) -> None:
+        self._process = self._process or await self._start()
         while self._paths:
             path = self._paths.pop(0)
             why = await self._convert(path.name)
+            self._left -= 1
             if why:
                 self._log.error("a segment stays unconverted", segment=path.name, why=why)
 
@@ -79,7 +100,7 @@ class Converter:
     async def _start(self) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-c", _CALL, str(self._folder)),
+            *("-c", _CALL, *self._told),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=os.environ | {"POLARS_MAX_THREADS": "1"},

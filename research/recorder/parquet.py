@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from research.errors import UserError
+from research.order_book import Builder
 from research.recorder import folder as folders
-from research.sources.recordings import Decoder, segments
+from research.sources.recordings import Decoder, frames, segments
 from research.store import atomic
 
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ class Conversion:
         self.folder = folder
         self._make = Tables
         self._tables: Tables | None = None
+
+    def compile(self, venue: str, market: str) -> None:
+        """Load or compile what reads a venue's frames, which takes up to half a minute once."""
+        decoder = Decoder(venue=venue, market=market)
+        for batch in frames.batches([(0, 0, b"{}")]):
+            decoder.take(batch)
+        nothing = decoder.recording()
+        Builder(venue=venue, market=market).add(nothing.messages, nothing.levels)
 
     def convert(self, segment: str) -> dict[str, Any]:
         """Convert one closed segment, by its name under ``segments/``; return its line."""
@@ -225,11 +234,12 @@ def _frames(block: segments.Block, facts: dict[str, Any]) -> pa.Table:
 
 
 def main() -> None:
-    """Convert the segments named on standard input, in the folder that the arguments name."""
+    """Convert the segments named on standard input; the arguments are folder, venue and market."""
     folder = Path(sys.argv[1])
     with folders.alone(folder, "converting"):  # that of a killed recorder may still be at work
         folders.sweep(folder)
         conversion = Conversion(folder)
+        conversion.compile(*sys.argv[2:])
         for line in sys.stdin:
             os.write(1, _said(conversion, line.strip()).encode() + b"\n")
 

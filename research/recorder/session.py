@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ async def capture(
     length : str or timedelta, optional
         Such as ``"10 min"``; absent: until it is cancelled, or told to stop.
     progress : callable, optional
-        Given `Statistics` each second.
+        Given `Statistics` each second, also while the last segments become Parquet at the end.
     network : Network, optional
         How the venue is reached; a simulated one on this machine, for tests.
     limits : Limits, optional
@@ -127,7 +128,7 @@ async def capture(
             await check_symbols(host, chosen, named, limits)
         session = _Session(chosen, wanted, where)
         session.intake.tap = tap
-        made = Converter(where) if convert else None
+        made = Converter(where, chosen.venue, chosen.market) if convert else None
         return await session.run(
             network, host, limits, span=span, progress=progress, signals=signals, converter=made
         )
@@ -190,8 +191,12 @@ class _Session:
             await end(tasks)
             self._finish()
             if converter is not None:
-                await converter.finish()
+                await converter.finish(partial(self._packing, progress))
         return self._judge()
+
+    def _packing(self, progress: Progress | None, left: int) -> None:
+        if progress is not None:
+            progress(self._summary()._replace(packing=left))
 
     def _go_on(self) -> None:
         """Declare what lies between the session before and this one."""

@@ -38,6 +38,8 @@ class Statistics(NamedTuple):
     """Bytes."""
     stopped: str = ""
     """Why it ended; empty while it runs."""
+    packing: int = 0
+    """Segments that still become Parquet, once it has ended."""
 
     def line(self) -> str:
         """Return one line for a terminal.
@@ -53,10 +55,12 @@ class Statistics(NamedTuple):
         gaps = f"{self.gaps} gap{'s' * (self.gaps != 1)}"
         gaps += f" ({self.lost:,} lost)" if self.lost else ""
         gaps += f", {self.open_gaps} open" if self.open_gaps else ""
+        packing = f"; packing {self.packing} segment{'s' * (self.packing != 1)} into Parquet"
         lag = f", lag {max(self.lag_ms.values()):,.0f} ms" if self.lag_ms else ""
         return (
             f"{_span(self.seconds)}: {count:,} messages, {self.rate:,.1f}/s, {gaps}{lag}, "
             f"{self.written / 1e6:.1f} MB on disk, {self.disk_free / 1e9:.1f} GB free"
+            f"{packing if self.packing else ''}"
         )
 
     def text(self) -> str:

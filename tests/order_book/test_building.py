@@ -161,6 +161,13 @@ def test_silence_ends_the_proof_though_the_chain_goes_on(say):
     assert built.coverage == pytest.approx(10_500 / 20_501)
 
 
+def test_ten_seconds_are_no_silence_and_a_hair_more_is(say):
+    rows = (say.snapshot(100, ms=0), say.futures(98, 110, 97, ms=1))
+    for apart, silent in ((10_000, []), (10_001, [(10_001, 10_002, "silence")])):
+        built = build(say.laid_out(*rows, say.futures(111, 120, 110, ms=1 + apart)))
+        assert spans(built)[1:] == silent
+
+
 def test_a_crossed_book_is_not_proven_and_counted(say):
     built = build(
         say.laid_out(

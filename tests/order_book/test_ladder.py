@@ -67,3 +67,11 @@ def test_a_cut_off_snapshot_has_an_edge_and_a_whole_one_has_none():
         for tick in range(levels - 10):
             ladder.put(book, -1, 5001.0 + tick, 0.0)
         assert ladder.beyond(book, 20) == cut  # 11 are left, of which one was never in the snapshot
+
+
+def test_all_that_a_snapshot_said_is_known_to_the_last_level():
+    book = ladder.ladder()
+    for n in range(100):
+        ladder.put(book, 1, 1000.0 - n, 1.0)
+    ladder.mark_edges(book)
+    assert [ladder.beyond(book, depth) for depth in (99, 100, 101)] == [False, False, True]

@@ -44,12 +44,15 @@ def test_either_clock_and_a_time_with_its_zone(built):
     assert by_venue.age_us == by_ours.age_us == 500 and by_venue.proven
 
 
-def test_a_book_that_fell_silent_is_not_proven(built):
+def test_a_book_that_fell_silent_is_not_proven(tables, built):
     late = 5_002_000 + np.array([0, 10_000_000, 10_000_001])
     early = built._replace(**{
         name: getattr(built, name)[:3] for name in ("levels", "time_us", "received_ns", "proven")
     })  # fmt: skip
     assert order_book.at(early, late).proven.tolist() == [True, True, False]
+    messages, levels = tables
+    found = [order_book.whole(messages[:3], levels, int(moment), **UM).proven for moment in late]
+    assert found == [True, True, False]
 
 
 def test_the_whole_book_is_the_one_of_the_states(tables, built):

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -164,9 +166,38 @@ def test_a_recording_converts_itself_and_goes_on(tmp_path, monkeypatch):
     from research.recorder import session
 
     monkeypatch.setattr(session, "SEGMENT_BYTES", 1_000)
-    venue, _ = asyncio.run(play(tmp_path, seconds=1.2, convert=True))
+    said = []
+    venue, _ = asyncio.run(play(tmp_path, seconds=1.2, convert=True, progress=said.append))
+    left = [one.packing for one in said if one.stopped]
+    assert left and left == sorted(left, reverse=True) and left[-1] > 0
+    assert not any(one.packing for one in said if not one.stopped)
     assert len(list(tmp_path.glob("raw/*/*/*.parquet"))) >= 3
     assert not list(tmp_path.glob("segments/*"))
     assert check(venue, tmp_path) == dict.fromkeys(venue.sent, 0)
     lob = kind(tmp_path, "lob")
     assert lob["sequence"].diff().drop_nulls().max() == 10  # the books went on between segments
+
+
+READY = """
+import sys
+from pathlib import Path
+from research.order_book import core
+from research.recorder import parquet
+from research.sources.recordings import scanner
+conversion, known = parquet.Conversion(Path(sys.argv[1])), lambda: [
+    len(loop.signatures) for loop in (scanner.scan, core._take_all)
+]
+conversion.compile("binance", "um")
+before = known()
+for segment in sys.argv[2:]:
+    conversion.convert(segment)
+print(before, known())
+"""
+
+
+def test_all_is_compiled_before_the_first_segment_comes(raw, tmp_path):
+    shutil.copytree(raw, tmp_path / "recording")
+    names = sorted(path.name for path in raw.glob("segments/*"))
+    words = [sys.executable, "-c", READY, str(tmp_path / "recording"), *names]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert told.stdout == "[1, 1] [1, 1]\n"

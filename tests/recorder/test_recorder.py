@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ import pytest
 from research import recorder
 from research.errors import UserError
 from research.live.feed.limits import Limits
+from research.recorder import disk, intake, parquet
 from research.recorder import folder as folders
-from research.recorder import intake, parquet
 from research.sources import recordings
 from research.sources.recordings import segments
 
@@ -346,6 +347,24 @@ def test_what_is_converted_meanwhile_is_found_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "glob", converting)
     assert [part.stem for part in segments.parts(tmp_path)] == [segment.stem]
+
+
+def test_what_a_power_cut_can_take_is_bounded_in_bytes(tmp_path, monkeypatch):
+    real, synced = segments.Writer.sync, [0]
+
+    def noted(writer):
+        synced.append(writer.size)
+        real(writer)
+
+    monkeypatch.setattr(segments.Writer, "sync", noted)
+    monkeypatch.setattr(intake, "BLOCK", 400)
+    monkeypatch.setattr(disk, "SYNC_BYTES", 1_000)
+    monkeypatch.setattr(disk, "SYNC_SECONDS", 600.0)  # no sync comes from the clock
+    run(play(tmp_path, seconds=1.5))
+    (part,) = segments.parts(tmp_path)
+    assert part.stat().st_size > 4_000
+    at = [*synced, part.stat().st_size]
+    assert max(after - before for before, after in pairwise(at)) < 1_000 + 1_000
 
 
 def test_a_failed_sync_declares_what_was_not_synced(tmp_path, monkeypatch):

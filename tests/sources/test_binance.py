@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,7 @@ from fake_binance import FakeBinance  # noqa: E402
 from research import schema  # noqa: E402
 from research.errors import UserError  # noqa: E402
 from research.sources import binance  # noqa: E402
-from research.sources.binance import klines, net, rest  # noqa: E402
+from research.sources.binance import klines, net, rest, venue  # noqa: E402
 
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 NOW = datetime(2024, 5, 8, 12, 7, tzinfo=UTC)
@@ -429,6 +430,30 @@ def test_months_after_the_last_bar_are_not_asked_for(tmp_path):
         assert len(fake.requests) <= 1
     assert_frame_equal(shelf.bars, bars)
     assert [h.outcome for h in account.holes] == ["after the last bar"]
+
+
+@pytest.mark.parametrize(("end", "over"), [("12:00", True), ("12:15", False)])
+def test_a_market_without_a_bar_for_a_whole_day_has_ended(tmp_path, end, over):
+    now = at("2024-05-08 12:00")
+    bars, shelf = market(("OLDUSDT",), start=at("2024-05-01"), end=at(f"2024-05-07 {end}")), Shelf()
+    with serve(bars, now=now) as fake:
+        account = fetch(fake, shelf, tmp_path, start=at("2024-05-01"), now=now)
+    assert ("after the last bar" in [h.outcome for h in account.holes]) == over
+
+
+def test_spans_that_meet_are_one():
+    assert venue._joined([[9, 12], [0, 5], [5, 9], [13, 14]]) == [[0, 12], [13, 14]]
+
+
+def test_the_whole_budget_of_a_minute_may_be_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(net.time, "time", lambda: 120.0)
+    pace = SimpleNamespace(share=1.0, minute=60.0, patience=100.0)
+    host = net.Host(
+        SimpleNamespace(pace=pace, quiet_file=tmp_path / "quiet"), "http://a", "rest", 10
+    )
+    host._roll()
+    host.used = 8
+    assert host._must_wait(2) == 0.0 and host._must_wait(3) >= 60.0
 
 
 # faults

@@ -128,7 +128,11 @@ async def test_only_what_is_asked_for_is_stored():
     shelf = Shelf()
     async with Server() as server:
         done = await poll(server, shelf, start=START + 100 * HOUR, end=START + 130 * HOUR)
+        lost = await poll(server, shelf, start=START, end=START + 10 * HOUR)
     assert done.new_bars == 30 and done.rows[0].beyond == 0
+    opened = shelf.table()["open_time"]
+    assert (opened.min(), opened.max()) == (START + 100 * HOUR, START + 129 * HOUR)
+    assert lost.new_bars == 0 and lost.rows[0].beyond == 10  # neither is there a bar of the end
 
 
 async def test_faults_are_tried_again_and_lasting_ones_named():

@@ -26,7 +26,7 @@ from research.errors import UserError  # noqa: E402
 from research.schema import TIME, TableError  # noqa: E402
 from research.sources import polygon  # noqa: E402
 from research.sources.binance import Pace  # noqa: E402
-from research.sources.polygon import bucket, flat, signing  # noqa: E402
+from research.sources.polygon import bucket, days, flat, signing  # noqa: E402
 from research.store import lake  # noqa: E402
 
 SHAPED = ROOT.parent / "shared/data/polygon_shaped_constructed"
@@ -302,6 +302,17 @@ def test_days_without_a_file_are_accounted_for(tmp_path):
         assert DAYS[1] in str(account)
         fetch(fake, shelf, tmp_path)  # what came since is taken
     agrees(shelf, expected(days=[d for d in DAYS if d not in (DAYS[1], DAYS[-1])]))
+
+
+def test_a_day_ends_before_the_next_midnight_and_is_absent_two_days_on():
+    day, hour = date(2026, 2, 5), timedelta(hours=1)
+    midnight = datetime(2026, 2, 5, tzinfo=UTC)
+    stored = [midnight - hour, midnight, midnight + 23 * hour, midnight + 24 * hour]
+    wish = {"bucket": None, "cache": None, "wanted": [], "days": [], "save": None, "progress": None}
+    wish["have"] = lambda name, month: [int(moment.timestamp() * 1000) for moment in stored]
+    for age, told in ((47 * hour, "not there yet"), (48 * hour, "absent")):
+        job = days.Job(**wish, now=midnight + age)
+        assert job._count("X:BTC-USD", day) == 2 and job._why_absent(day) == told
 
 
 def test_today_is_never_asked_for(tmp_path):

@@ -66,6 +66,7 @@ def test_on_the_grid_and_never_worse(kind, side, quantity, price, tick, lot):
         (order(quantity="0.0019"), market(least="0.002"), "too_small"),
         (order(quantity="0.049"), market(), "too_small"),
         (order(quantity="101"), market(), None),
+        (order("market", quantity="100"), market(), None),
         (order("market", quantity="101"), market(), "too_large"),
         (order("stop", quantity="101"), market(), "too_large"),
         (order(quantity="0.05"), market(), None),

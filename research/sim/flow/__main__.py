@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from research.schema import Recording
 from research.sim import serving
 from research.sim.flow import faults
 from research.sim.flow.exchange import FlowExchange
+
+PLAIN = 30
+"""Minutes of market, of all symbols together, made sooner than numba has compiled the loops."""
 
 
 def _options() -> argparse.Namespace:
@@ -30,6 +34,8 @@ def _recording(options: argparse.Namespace) -> Recording:
         from research.sources.recordings import read
 
         return read(options.recording)
+    if options.simulated * options.symbols <= PLAIN:
+        os.environ["NUMBA_DISABLE_JIT"] = "1"  # as long as nothing has imported numba yet
     from research.sources.simulated.flow import market
 
     return market(

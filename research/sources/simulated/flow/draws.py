@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,18 @@ DEPTH = 50
 """Levels a side."""
 SIZE, SIZE_SPREAD = 270, 0.94
 """Median lots on a level, and the standard deviation of their logarithm."""
+LEAN = 0.85
+"""Logarithm by which a bid is larger, and an ask smaller, where the price is half a tick above the
+mid: the book leans to where the price is (Stoikov 2018, Quantitative Finance 18(12), 1959-1966)."""
+BEST_SPREAD = math.sqrt(SIZE_SPREAD**2 - LEAN**2 / 3)
+"""What is left of `SIZE_SPREAD` at the best levels: the part that tells of nothing."""
 ORDER, ORDER_SPREAD = 8, 1.6
 """The same of what a taker wants."""
 ORDER_SHARE = 0.8
 """Steps in which a taker comes."""
 PRINTS = 3
 """Most prints of one order."""
-NEEDED = 50.0
+NEEDED = 45.0
 """Events a second that moves, orders and flow need by themselves, rounded up."""
 REFRESHED, REMOVED = 6.0, 0.1
 """Changes behind the best levels a step, and the share of them that remove a level."""
@@ -86,12 +92,14 @@ def draw(plan: Plan, *, seed: int, symbol: int, steps: int, events_per_second: f
     bid = np.floor(path).astype(np.int64)
     if bid.min() < 2 * DEPTH:
         raise UserError("simulated flow: the price fell to nothing; lower sigma_bps or minutes.")
-    sizes = _lots(stream(seed, symbol, "sizes"), (2, steps), SIZE, SIZE_SPREAD)
+    lean = np.exp(LEAN * (2 * (np.r_[START_TICKS + 0.5, path] % 1) - 1))
+    drawn = _lots(stream(seed, symbol, "sizes"), (2, steps), SIZE, BEST_SPREAD)
+    sizes = np.maximum(np.rint(drawn * [lean[1:], 1 / lean[1:]]), 1).astype(np.int64)
     fills = stream(seed, symbol, "fills").poisson((events_per_second - NEEDED) / 10, steps)
-    pool = _lots(stream(seed, symbol, "pool"), (POOL,), SIZE, SIZE_SPREAD)
+    pool = _lots(stream(seed, symbol, "pool"), (POOL,), SIZE, BEST_SPREAD)
     moves = np.diff(bid, prepend=START_TICKS)
     orders = _orders(plan, parts[1:], seed, symbol)
-    events = kernels.play(START_TICKS, moves, flow, *sizes, orders, fills, pool)
+    events = kernels.play(START_TICKS, moves, flow, *sizes, orders, fills, pool, lean)
     levels = kernels.deepen(events, steps, DEPTH, *_changes(seed, symbol, steps))
     prints = _prints(events, stream(seed, symbol, "moments"))
     return Drawn(events, _moments(events, steps, seed, symbol), levels, prints, flow, state[1:])

@@ -12,7 +12,7 @@ from research.steps import compiled
 
 STEP, BID, BID_LOTS, ASK, ASK_LOTS, ORDER, BURST = range(7)
 """Columns of an event: `ORDER` is what a taker took (signed), `BURST` 1 in what settles a step."""
-SPARE = 8
+SPARE = 6
 """More events than a step's fills that it may need."""
 
 
@@ -26,18 +26,20 @@ def play(
     orders: np.ndarray,
     fills: np.ndarray,
     pool: np.ndarray,
+    lean: np.ndarray,
 ) -> np.ndarray:
     """Return events, shape (n_events, 7), that move the best levels as planned.
 
     `moves` are ticks, `flow` the sum of ``e_n`` of each step, `bids` and `asks` the lots on the
     best levels at its end, `orders` what takers want (signed), `fills` how many changes of size
-    come before, out of `pool`. The spread is one tick at the end of every step.
+    come before, out of `pool`, a bid's times `lean` and an ask's by it. The spread is one tick at
+    the end of every step.
     """
     steps, drawn = len(moves), 0
     rows = np.empty((fills.sum() + SPARE * steps + 1, 7), np.int64)
     bid, bid_lots, ask_lots = start, pool[0], pool[1]
     count = _put(rows, 0, (-1, bid, bid_lots, bid + 1, ask_lots, 0, 0))
-    way = np.empty((7, 4), np.int64)
+    way = np.empty((5, 4), np.int64)
     for k in range(steps):
         done = 0
         for change in range(fills[k] + 1):
@@ -50,8 +52,10 @@ def play(
                 drawn += 1
                 lots = pool[drawn % len(pool)]
                 if lots % 2:
+                    lots = max(int(lots * lean[k]), 1)
                     done, bid_lots = done + lots - bid_lots, lots
                 else:
+                    lots = max(int(lots / lean[k]), 1)
                     done, ask_lots = done - lots + ask_lots, lots
             count = _put(rows, count, (k, bid, bid_lots, bid + 1, ask_lots, order, 0))
         need, quiet = flow[k] - done, (bids[k] - bid_lots) - (asks[k] - ask_lots)
@@ -84,27 +88,26 @@ def _settle(
 
     Writes bid and its lots, ask and its lots of each event, prices as ticks from where they were,
     and returns how many. What a move and the last sizes bring by themselves is fixed; the rest is
-    flow that a level takes in and that is gone with it: a seller's on the old bid or on one a tick
-    lower for a moment, a buyer's on the new ask. A fall is a rise seen in a mirror.
+    flow that a level takes in and that is gone with it: a buyer's on the new ask, a seller's on the
+    old bid or on one a tick lower. All of it happens while the spread is wide: whenever that is one
+    tick, the sizes show what led to the step or what came of it. A fall is a rise seen in a mirror.
     """
+    ahead = max(move, 1)
+    quiet = last_bid if move else last_bid - bid_lots - last_ask
+    rest = need - ask_lots - quiet
+    _go(way, 0, 0, bid_lots, ahead, last_ask + max(rest, 0))
+    _go(way, 1, 0, bid_lots, ahead, last_ask)
     if move == 0:
-        rest = need - ((last_bid - bid_lots) - (last_ask - ask_lots))
-        _go(way, 0, 0, bid_lots, 1, rest + last_ask)
-        _go(way, 1, 0, bid_lots, 1, last_ask)
-        _go(way, 2, 0, bid_lots, 0, last_ask)
+        _go(way, 2, 0, last_bid, ahead, last_ask)
         _go(way, 3, 0, last_bid, 0, last_ask)
         return 4
-    rest = need - ask_lots - last_bid
-    sold = min(max(-rest, 0), bid_lots - 1)
-    _go(way, 0, 0, bid_lots - sold, 0, ask_lots)
-    _go(way, 1, 0, bid_lots - sold, move, last_ask + max(rest, 0))
-    _go(way, 2, move, last_bid, move, last_ask + max(rest, 0))
-    _go(way, 3, move, last_bid, move, last_ask)
-    rest = min(rest + sold, 0)
-    _go(way, 4, move - 1, last_bid - rest, move, last_ask)
-    _go(way, 5, move - 1, last_bid, move, last_ask)
-    _go(way, 6, move, last_bid, move, last_ask)
-    return 7 if rest else 4
+    sold, low = max(-rest, 0), 0
+    if sold >= bid_lots:
+        low = 1
+        _go(way, 2, -1, sold - bid_lots + 1, move, last_ask)
+    _go(way, 2 + low, -low, 1 if low else bid_lots - sold, move, last_ask)
+    _go(way, 3 + low, move, last_bid, move, last_ask)
+    return 4 + low
 
 
 @compiled
