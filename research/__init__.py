@@ -12,7 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "read_study": ("research.study", "read"),
+    "read_study": ("research.pipeline", "read"),
     "runs": ("research.stored_runs", "runs"),
     "run": ("research.stored_runs", "run"),
     "compare": ("research.stored_runs", "compare"),

@@ -25,11 +25,14 @@ log = logging.getLogger(__name__)
 _PATIENCE = 10.0
 """Seconds for which a scheduler, and its first worker, are waited for."""
 
+_RARELY = 10.0
+"""Seconds between two lines of progress, at least."""
+
 Progress = Callable[[int, int, str], None]
 
 
 def progress(what: str) -> Progress:
-    """Return a callable that draws a bar with time left, on stderr, once work lasts two seconds.
+    """Return a callable that shows progress with time left, on stderr, as `drawn` says.
 
     Parameters
     ----------
@@ -39,11 +42,11 @@ def progress(what: str) -> Progress:
     Returns
     -------
     callable
-        Takes (done, total, label); the bar goes when done reaches total.
+        Takes (done, total, label); a bar comes after two seconds and goes when done reaches total.
     """
     from tqdm import tqdm
 
-    line = tqdm(desc=what, delay=2, leave=False, file=sys.stderr, dynamic_ncols=True)
+    line = tqdm(desc=what, delay=2, leave=False, **drawn())
 
     def show(done: int, total: int, label: str = "") -> None:
         line.total = total
@@ -53,6 +56,28 @@ def progress(what: str) -> Progress:
             line.close()
 
     return show
+
+
+def drawn() -> dict[str, Any]:
+    """Return how `tqdm` shows progress: a bar, or where none can be drawn over, rare plain lines.
+
+    A terminal and a notebook have bars; a file and a pipe get a line every ten seconds at most.
+    """
+    if sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel"):
+        return {"file": sys.stderr, "dynamic_ncols": True}
+    said = "{desc} {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+    return {"file": _Plain(), "mininterval": _RARELY, "miniters": 1, "bar_format": said}
+
+
+class _Plain:
+    """Turns what would be drawn over again and again into lines."""
+
+    def write(self, text: str) -> None:
+        if said := text.strip():
+            sys.stderr.write(said + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def map(

@@ -65,6 +65,19 @@ Lookback = Annotated[
 ]
 SOME = "Studies in studies/, or paths; -o sets a key of all of them."
 
+
+def taken(name: str | None) -> str:
+    """Return the study that a command was told; where it was told none, `demo`, and say so."""
+    if name:
+        return name
+    typer.echo(
+        "no study was named: taking demo. Name another of those in studies/, or a file, as in "
+        "./run report quantiles.",
+        err=True,
+    )
+    return "demo"
+
+
 # every flag once: its type and help; a flag that names a study key says so
 FLAGS: dict[str, Any] = {
     "name": Name,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from research import batch
 from research.errors import UserError, nearest
 from research.store import atomic
 
@@ -71,7 +72,7 @@ def execute(stage: str, parameters: dict[str, Any], out: Path) -> Path:
                 parameters,
                 kernel_name="python3",
                 cwd=str(source.parent),
-                progress_bar={"desc": source.stem, "leave": False, "delay": 1},
+                progress_bar={"desc": source.stem, "leave": False, "delay": 1, **batch.drawn()},
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         part.replace(out)

@@ -15,6 +15,7 @@ import polars as pl
 
 from research import charges, datasets, models, schema, tape, training, validation
 from research import features as feature_room
+from research import study as studies
 from research.batch import Progress
 from research.errors import UserError
 from research.evaluation import Evaluation, evaluate
@@ -22,6 +23,14 @@ from research.screening import Screening, screen_features
 from research.store import cards, ledger, tables
 from research.study import Study
 from research.tape import Backtest, binned, cuts
+
+
+def read(name: str | Path, options: dict[str, Any] | None = None) -> Study:
+    """Read a study as `research.study.read` does; what it names to learn with must be there."""
+    chosen = studies.read(name, options)
+    training.check(chosen)
+    return chosen
+
 
 # -- bars ------------------------------------------------------------------------------------------
 

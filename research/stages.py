@@ -14,7 +14,7 @@ from research.order_flow import short, studied
 from research.report.numbers import clean
 from research.store import atomic, tables
 from research.stored_runs import Run, reports_root
-from research.study import Study, find, read
+from research.study import Study, find
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def run_stage(
     dict
         Study, executed notebook and the folder of the tables that the stage left.
     """
-    study = read(chosen, options)
+    study = pipeline.read(chosen, options)
     with atomic.only_one(study.name):
         if fresh:
             _forget(study, stage)
@@ -74,7 +74,7 @@ def run_report(chosen: str, options: dict[str, Any], *, fresh: set[str]) -> Run:
     The run appears under ``reports/<study>/`` only when it is whole; what an interrupted one left
     is cleared by the next.
     """
-    study = read(chosen, options)
+    study = pipeline.read(chosen, options)
     with atomic.only_one(study.name), report.new_run(study) as part:
         for stage in _anew(fresh):
             _forget(study, stage)
@@ -94,7 +94,7 @@ def chain(study: Study) -> list[str]:
 
     Examples
     --------
-    >>> chain(read("demo"))[0], len(chain(read("demo")))
+    >>> chain(pipeline.read("demo"))[0], len(chain(pipeline.read("demo")))
     ('01_download', 5)
     """
     every = list(notebooks.STAGES.values())

@@ -11,16 +11,29 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import polars as pl
 
-from research.errors import UserError, nearest
+from research.errors import UserError, nearest, the_one
 from research.store.atomic import reports_root
 from research.study import Study
 
-METRICS = ("net_return", "gross_return", "sharpe", "max_drawdown", "trades", "break_even_fee")
+RESULTS: dict[str, tuple[str, ...]] = {
+    "ic": ("ic_low", "ic_high"),
+    "ic_break_even": (),
+    "net_return": ("net_low", "net_high"),
+    "gross_return": (),
+    "sharpe": ("sharpe_low", "sharpe_high"),
+    "max_drawdown": (),
+    "trades": (),
+    "break_even_fee": (),
+}
+"""What two runs are compared by, and the ends of its interval."""
+_WIDE = 100  # columns of a terminal
 
 
 @dataclass(frozen=True)
@@ -108,7 +121,7 @@ class Run:
             "study": s["study"],
             "verdict": s["verdict"]["word"],
             **{key: score.get(key) for key in ("ic", "ic_low", "ic_high")},
-            **{key: tested.get(key) for key in ("net_return", "trades")},
+            **{key: tested.get(key) for key in ("net_return", "net_low", "net_high", "trades")},
             "trials": s["trials"],
         }
 
@@ -120,6 +133,7 @@ class Run:
                 f"verdict  {s['verdict']['word']}: {s['verdict']['because']}",
                 *_change_lines(s["verdict"].get("change")),
                 *_truth_lines(s.get("truth")),
+                *_trial_lines(s["trials"]),
                 f"report   {self.folder / 'index.html'}",
             ]
         )
@@ -134,6 +148,10 @@ class Run:
 
 def _change_lines(change: list[str] | None) -> list[str]:
     return [f"change   {'; '.join(change[:3])}"] if change else []
+
+
+def _trial_lines(trials: int | None) -> list[str]:
+    return [] if trials is None else [f"trials   {trials} on this data so far"]
 
 
 def _truth_lines(truth: dict[str, Any] | None) -> list[str]:
@@ -162,9 +180,8 @@ class Runs(list[Run]):
         """As a table for a terminal."""
         if not self:
             return "no runs yet: start with ./run demo"
-        with pl.Config(
-            tbl_rows=50, tbl_cols=12, tbl_width_chars=160, tbl_hide_dataframe_shape=True
-        ):
+        narrow: dict[str, Any] = {"tbl_cols": 12, "tbl_width_chars": 160, "float_precision": 4}
+        with pl.Config(tbl_rows=50, tbl_hide_dataframe_shape=True, **narrow):
             return str(self.to_polars())
 
     def _repr_html_(self) -> str:
@@ -202,12 +219,8 @@ def run(id: str = "latest") -> Run:
         raise UserError("no runs yet: make one with ./run demo")
     if id == "latest":
         return known[0]
-    found = [r for r in known if r.id == id] or [r for r in known if id in r.id]
-    if len(found) != 1:
-        names = [r.id for r in (found or known)][:8]
-        count = "several fit" if found else "no such run"
-        raise UserError(f"run {id!r}: {count}. Choose one of: {', '.join(names)}.")
-    return found[0]
+    by_id = {r.id: r for r in known}
+    return by_id[the_one(id, list(by_id), what="run")]
 
 
 @dataclass(frozen=True)
@@ -232,17 +245,33 @@ class Comparison:
 
     def text(self) -> str:
         """As lines for a terminal."""
-        rows = [f"{'':32}{'a':>24}{'b':>24}"]
-        for name, (x, y) in {**self.changed, **self.metrics}.items():
-            rows.append(f"{name:32}{_short(x):>24}{_short(y):>24}")
-        return "\n".join([f"a  {self.a.id}", f"b  {self.b.id}", *rows, self._said()])
+        parts = self._parts()
+        label = max(len(row[0]) for rows in parts.values() for row in [("",), *rows]) + 2
+        lines = [f"a  {self.a.id}", f"b  {self.b.id}"]
+        for head, rows in parts.items():
+            found = [line for row in rows for line in _lines(row, label)]
+            lines += ["", f"{head}:", *_lines(("", "a", "b"), label), *found]
+        return "\n".join([*lines, "", self._said()])
+
+    def _parts(self) -> dict[str, list[tuple[str, str, str]]]:
+        """Rows of name, a and b, by what they tell: settings first, then what came of them."""
+        changed = [(name, _short(x), _short(y)) for name, (x, y) in self.changed.items()]
+        words = (run.summary["verdict"]["word"] for run in (self.a, self.b))
+        found = [(name, *(self._result(side, name) for side in (0, 1))) for name in RESULTS]
+        differ = {"settings that differ": changed} if changed else {}
+        return {**differ, "results": [("verdict", *words), *found]}
+
+    def _result(self, side: int, name: str) -> str:
+        value, *ends = (self.metrics[key][side] for key in (name, *RESULTS[name]))
+        known = ends and None not in ends
+        return _short(value) + (f" [{', '.join(map(_short, ends))}]" if known else "")
 
     def _said(self) -> str:
         d = self.difference
         if d["ic"] is None:
             return "IC difference: not known, the runs share no forecast rows"
         return (
-            f"IC difference b - a on {d['rows']} shared rows: "
+            f"IC difference b - a on {d['rows']:,} shared rows: "
             f"{d['ic']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}]"
         )
 
@@ -256,16 +285,34 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td style='text-align:left'>{escape(k)}</td>"
-            f"<td>{escape(_short(x))}</td><td>{escape(_short(y))}</td></tr>"
-            for k, (x, y) in {**self.changed, **self.metrics}.items()
+            f"<tr><td style='text-align:left'>{escape(name)}</td>"
+            f"<td>{escape(x)}</td><td>{escape(y)}</td></tr>"
+            for found in self._parts().values()
+            for name, x, y in found
         )
         head = f"<tr><th></th><th>{escape(self.a.id)}</th><th>{escape(self.b.id)}</th></tr>"
         return f"<table>{head}{rows}</table><p>{escape(self._said())}</p>"
 
 
 def _short(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    """Write a value as a table shows it: what is absent, on or off in words."""
+    if isinstance(value, list):
+        return ", ".join(map(_short, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items()) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "true", False: "false"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _lines(row: tuple[str, str, str], label: int) -> list[str]:
+    """Lay a row out in two columns as wide as a terminal lets them be; what is longer goes on."""
+    wide = (_WIDE - label) // 2
+    left, right = (wrap(value, wide - 2) for value in row[1:])
+    return [
+        f"{name:{label}}{x:{wide}}{y}".rstrip()
+        for name, x, y in zip_longest(row[:1], left, right, fillvalue="")
+    ]
 
 
 def compare(a: str | Run, b: str | Run) -> Comparison:
@@ -279,8 +326,8 @@ def compare(a: str | Run, b: str | Run) -> Comparison:
     Returns
     -------
     Comparison
-        Changed settings, metrics side by side, and the difference in IC (b minus a) on the rows
-        both forecast, with the 95 % interval of the paired difference.
+        Changed settings, metrics and their intervals side by side, and the difference in IC (b
+        minus a) on the rows both forecast, with the 95 % interval of the paired difference.
     """
     first, second = (x if isinstance(x, Run) else run(x) for x in (a, b))
     for one in (first, second):
@@ -292,9 +339,9 @@ def compare(a: str | Run, b: str | Run) -> Comparison:
         for key in settings[0]
         if settings[0][key] != settings[1][key] and key not in ("name", "question")
     }
-    tested = first.summary["backtest"], second.summary["backtest"]
-    metrics = {key: (tested[0][key], tested[1][key]) for key in METRICS}
-    metrics["ic"] = first.summary["scores"]["ic"], second.summary["scores"]["ic"]
+    one, two = (r.summary["scores"] | (r.summary["backtest"] or {}) for r in (first, second))
+    names = [key for name, ends in RESULTS.items() for key in (name, *ends)]
+    metrics = {key: (one.get(key), two.get(key)) for key in names}
     return Comparison(first, second, changed, metrics, _paired(first, second))
 
 

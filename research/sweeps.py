@@ -84,7 +84,7 @@ def run(
         If the grid is empty, a setting is not one of the study's, or there is no such cluster.
     """
     points = list(combinations(grid))
-    studies = [read(chosen, {**options, **point}) for point in points]
+    studies = [pipeline.read(chosen, {**options, **point}) for point in points]
     datasets.acquire(studies[0])  # once, before workers would all do it
     items = [(chosen, {**options, **point}, ledger.noted()) for point in points]
     watch = progress or batch.progress(f"sweep of {len(items)}")

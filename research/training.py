@@ -46,6 +46,14 @@ def feature_set(study: Study) -> feature_room.FeatureSet:
     return feature_room.resolve("rules", groups=groups, extra=own, folder=OWN)
 
 
+def check(study: Study) -> None:
+    """Refuse a study that names a feature set, a feature or a learner which is not there."""
+    feature_set(study)
+    chosen = study.model
+    for name in filter(None, [chosen.name, *chosen.league, chosen.meta]):
+        models.learner(name, folder=OWN)
+
+
 def has_classes(learner: str) -> bool:
     """Tell whether a learner gives class probabilities."""
     return models.learner(learner, folder=OWN).CLASSES

@@ -1,7 +1,10 @@
 """One function over many items: in this process, in several, and on a cluster of two workers."""
 
+import io
+import itertools
 import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -11,7 +14,7 @@ import joblib
 import pytest
 import small_cluster
 
-from research import batch
+from research import batch, notebooks
 from research.errors import UserError
 
 SQUARES = [4.0, -1.0, 9.0]
@@ -84,6 +87,61 @@ def test_a_process_that_works_for_another_has_no_hands_to_spare():
 
 def _hands(_):
     return batch.hands()
+
+
+class Screen(io.StringIO):
+    """Standard error as a test wants it to be."""
+
+    def __init__(self, terminal=False):
+        super().__init__()
+        self.isatty = lambda: terminal
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds as `tqdm` sees them: they go on by three with each item."""
+    passed = itertools.count(0.0, 3.0)
+    now = [next(passed)]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    return lambda: now.__setitem__(0, next(passed))
+
+
+def shown(clock, screen, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", screen)
+    watch = batch.progress("train")
+    for done in range(1, 11):
+        clock()
+        watch(done, 10, f"fold {done}")
+    return screen.getvalue()
+
+
+def test_a_file_gets_lines_ten_seconds_apart_and_nothing_to_draw_over(clock, monkeypatch):
+    """Three seconds an item: the first line after twelve, and then every twelve."""
+    first, second = shown(clock, Screen(), monkeypatch).splitlines()
+    assert re.fullmatch(r"train 4/10, 00:1[78] left, fold 4", first)
+    assert re.fullmatch(r"train 8/10, 00:0[56] left, fold 8", second)
+
+
+def test_a_terminal_and_a_notebook_have_a_bar(clock, monkeypatch):
+    cell = type("OutStream", (Screen,), {"__module__": "ipykernel.iostream"})
+    for screen in (Screen(terminal=True), cell()):
+        said = shown(clock, screen, monkeypatch)
+        assert said.count("\r") > 5 and "train:  40%|" in said and "\n" not in said
+
+
+def test_a_stage_s_bar_is_drawn_alike(monkeypatch, tmp_path):
+    """What papermill draws by is told it; no notebook is run for that."""
+    told = {}
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **how: told.update(how) or stop())
+    monkeypatch.setattr(sys, "stderr", Screen())
+    with pytest.raises(KeyboardInterrupt):
+        notebooks.execute("train", {}, tmp_path / "out.ipynb")
+    assert told["progress_bar"]["mininterval"] == 10
+    assert "{bar}" not in told["progress_bar"]["bar_format"]
+
+
+def stop():
+    raise KeyboardInterrupt
 
 
 def test_no_items_are_no_work():

@@ -30,38 +30,70 @@ def _own_folders(tmp_path, monkeypatch):
 
 
 MISTAKES = {
-    "unknown key": (["train", "-o", "labels.hprizon=1 min"], "Did you mean 'labels.horizon'"),
-    "wrong unit": (["backtest", "--fee", "5 pips"], "bps or %"),
-    "fee without unit": (
-        ["backtest", "--fee", "5"],
-        "less than 0.1, found '5'. Did you mean '5 bps'?",
+    "unknown key": (
+        ["train", "demo", "-o", "labels.hprizon=1 min"],
+        "Did you mean 'labels.horizon'",
     ),
-    "threshold without unit": (["backtest", "-o", "backtest.enter=2"], "Did you mean '2 bps'?"),
+    "wrong unit": (["backtest", "demo", "--fee", "5 pips"], "bps or %"),
+    "fee without unit": (
+        ["backtest", "demo", "--fee", "5"],
+        "within 0.1 of zero, found '5'. Did you mean '5 bps'?",
+    ),
+    "threshold without unit": (
+        ["backtest", "demo", "-o", "backtest.enter=2"],
+        "Did you mean '2 bps'?",
+    ),
     "threshold of 60 %": (
-        ["backtest", "-o", "backtest.leave=60 %"],
+        ["backtest", "demo", "-o", "backtest.leave=60 %"],
         "less than 0.5, found '60 %'.\n",
     ),
     "no such venue": (["record", "--venue", "nope"], "Known: binance_usdm, binance_spot, bybit."),
-    "no such job": (["jobs", "--once", "helth"], "Did you mean 'health'? Here: download, "),
+    "no such job": (["jobs", "demo", "--once", "helth"], "Did you mean 'health'? Here: download, "),
     "no such simulated symbol": (
         ["record", "--simulated", "--symbols", "BTCUSDT,SIM02USDT"],
         "does not know BTCUSDT. With as many symbols it knows SIM01USDT, SIM02USDT.",
     ),
     "end before start": (
-        ["train", "-o", "data.start=2025-02-01", "-o", "data.end=2025-01-01"],
+        ["train", "demo", "-o", "data.start=2025-02-01", "-o", "data.end=2025-01-01"],
         "end",
     ),
+    "no such own model": (
+        ["report", "demo", "-o", "model.name=my_models:forrest"],
+        "learner 'my_models:forrest': my_models.py has no 'forrest'. Did you mean 'forest'?",
+    ),
+    "no such own model in a league": (
+        ["train", "demo", "-o", 'model.league=["my_model:forest"]'],
+        "no file my_model.py in studies/. Did you mean 'my_models'?",
+    ),
+    "no such own feature": (
+        ["sweep", "demo", "-g", "seed=1", "-o", 'features.extra=["my_features:vwap"]'],
+        "my_features.py has no 'vwap'",
+    ),
+    "no such feature set": (["live", "demo", "-o", "features.set=S5"], "no such set. Did you mean"),
+    "one choice of a search": (
+        ["search", "demo", "-s", "model.name=ridge,my_models:nope"],
+        "my_models.py has no 'nope'",
+    ),
     "unknown study": (["train", "demmo"], "Did you mean 'demo'"),
-    "wrong type": (["evaluate", "-o", "evaluation.bins=ten"], "evaluation.bins"),
-    "option without value": (["train", "-o", "seed"], "expected KEY=VALUE"),
-    "no grid": (["sweep"], "name at least one setting"),
-    "bad grid": (["sweep", "-g", "seed"], "expected KEY=V1,V2"),
+    "wrong type": (["evaluate", "demo", "-o", "evaluation.bins=ten"], "evaluation.bins"),
+    "option without value": (["train", "demo", "-o", "seed"], "expected KEY=VALUE"),
+    "no grid": (["sweep", "demo"], "name at least one setting"),
+    "bad grid": (["sweep", "demo", "-g", "seed"], "expected KEY=V1,V2"),
     "no run": (["compare", "a", "b"], "no runs yet"),
     "unknown campaign": (["campaign", "truht"], "Did you mean 'truth'"),
     "bad notebook name": (["new", "../x"], "letters, digits"),
     "unknown stage": (["new", "x", "--stage", "trian"], "Did you mean"),
     "no such file": (
-        ["sweep", "-g", "seed=1", "-o", "data.source=files", "-o", "data.path=not/there.csv"],
+        [
+            "sweep",
+            "demo",
+            "-g",
+            "seed=1",
+            "-o",
+            "data.source=files",
+            "-o",
+            "data.path=not/there.csv",
+        ],
         "not/there.csv",
     ),
 }
@@ -76,6 +108,19 @@ def test_a_mistake_is_one_line_and_exit_2(capsys, mistake, tmp_path):
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "-o", "a=1"], ["sweep"], ["audit", "paths", "-o", "a=1"]]
+)
+def test_a_command_without_a_study_says_which_it_takes(capsys, words):
+    code, out, err = run(capsys, *words)
+    first, second, *more = err.splitlines()
+    assert (code, out, more) == (2, "", [])
+    assert (
+        first.startswith("no study was named: taking demo.") and "./run report quantiles" in first
+    )
+    assert second.startswith("error: ")
 
 
 def test_the_parser_s_own_mistakes_exit_2(capsys):
@@ -143,7 +188,7 @@ def test_the_same_work_twice_exits_75(capsys):
 
     with atomic.only_one("demo"):
         # flock is held by this very process: open the lock again, as another process would
-        code, _, err = run(capsys, "train")
+        code, _, err = run(capsys, "train", "demo")
     assert code == 75
     assert err.startswith("already running: demo")
 

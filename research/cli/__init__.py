@@ -34,6 +34,7 @@ from research.flags import (
     Seed,
     Settings,
     read_options,
+    taken,
 )
 
 __all__ = ["KEYS", "STAGES", "app", "main", "read_options"]
@@ -56,7 +57,7 @@ def _add_stage(stage: str, help: str, flags: tuple[str, ...]) -> None:
 
     def command(**given: Any) -> None:
         _set_up_log(given["debug"])
-        chosen = str(given["config"] or given["name"] or given["study"] or "demo")
+        chosen = taken(given["config"] or given["name"] or given["study"])
         fresh = {k for k in ("recompute", "retrain") if given.get(k)}
         _run(stage, chosen, read_options(**given), fresh, given["as_json"])
 
@@ -132,7 +133,7 @@ def sweep(
     from research import sweeps
 
     _set_up_log(debug)
-    chosen = name or "demo"
+    chosen = taken(name)
     where: dict[str, Any] = {"workers": workers, "scheduler": scheduler}
     done = sweeps.run(chosen, read_options(settings), grid or [], **where)
     typer.echo(json.dumps(done.to_dict(), allow_nan=False) if as_json else done.text())
@@ -164,7 +165,7 @@ def search(
 
     _set_up_log(debug)
     how: dict[str, Any] = {"goal": goal, "sampler": sampler, "held_out": held_out}
-    found = room.run(name or "demo", read_options(settings), space or [], n_trials=trials, **how)
+    found = room.run(taken(name), read_options(settings), space or [], n_trials=trials, **how)
     typer.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else found.text())
 
 
@@ -192,11 +193,11 @@ def portfolio(
     As in ./run portfolio quantiles trend --weights cost_aware. Each period every part trades its
     share from flat to flat, so the account is made of fills. Each portfolio tried is a trial.
     """
+    from research import pipeline
     from research import portfolio as room
-    from research.study import read
 
     _set_up_log(debug)
-    studies = [read(name, read_options(settings)) for name in names or ["demo"]]
+    studies = [pipeline.read(name, read_options(settings)) for name in names or [taken(None)]]
     how: dict[str, Any] = {"weights": weights, "by_symbol": by_symbol, **_spans(every, lookback)}
     _show(room.run(studies, **how), as_json)
 
@@ -220,7 +221,7 @@ def walk(
 
     _set_up_log(debug)
     how = _spans(every, lookback)
-    _show(room.walk_forward(name or "demo", read_options(settings), grid or [], **how), as_json)
+    _show(room.walk_forward(taken(name), read_options(settings), grid or [], **how), as_json)
 
 
 def _spans(every: str, lookback: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from research.flags import FLAGS, Debug, Json, Name, Scheduler, Settings, read_options
+from research.flags import FLAGS, Debug, Json, Name, Scheduler, Settings, read_options, taken
 
 audit = typer.Typer(
     help="Evidence: causality (nothing looks ahead), mutations (leaks are caught), "
@@ -23,9 +23,9 @@ def _out(room: Any, found: dict[str, Any], as_json: bool) -> None:
 
 
 def _chosen(name: str | None, study: str | None, **given: Any) -> Any:
-    from research.study import read
+    from research import pipeline
 
-    return read(name or study or "demo", read_options(**given))
+    return pipeline.read(taken(name or study), read_options(**given))
 
 
 @audit.command()
@@ -117,7 +117,7 @@ def discovery(
 
     _set_up_log(debug)
     found = room.run(
-        name or study or "demo",
+        taken(name or study),
         read_options(settings),
         markets=markets,
         null=null,

@@ -8,11 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from research.errors import UserError
-from research.flags import FLAGS, Debug, Json, Name, Settings, read_options
+from research.flags import FLAGS, Debug, Json, Name, Settings, read_options, taken
 
 Run = Annotated[
     str | None,
-    typer.Argument(metavar="RUN", help="A paper run. Absent: the newest.", show_default=False),
+    typer.Argument(
+        metavar="RUN",
+        help="A paper run, or a part of its id. Absent: the newest.",
+        show_default=False,
+    ),
 ]
 Study, Symbols = FLAGS["study"], FLAGS["symbols"]
 TOLD = "told to on the command line"
@@ -76,7 +80,7 @@ def live(
         raise UserError(f"live: two studies are named, {name!r} and {study!r}. Name one.")
     options = read_options(settings=settings, symbols=symbols)
     done = session.run(
-        name or study or "demo",
+        "" if resume else taken(name or study),
         options,
         span=span,
         speed=speed,

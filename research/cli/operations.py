@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from research.flags import Debug, Json, Name, Settings, read_options
+from research.flags import Debug, Json, Name, Settings, read_options, taken
 
 
 def jobs(
@@ -38,12 +38,12 @@ def jobs(
     watchdog. With jobs.live = true ./run live does the jobs itself, by the clock of its market.
     ./run jobs trend_kraken --once health; ./run jobs trend_kraken --list
     """
+    from research import pipeline
     from research.cli import _set_up_log
     from research.operations import alone
-    from research.study import read
 
     _set_up_log(debug)
-    study = read(name or "demo", read_options(settings))
+    study = pipeline.read(taken(name), read_options(settings))
     if listed:
         found = alone.listed(study)
         typer.echo(json.dumps(found, allow_nan=False) if as_json else alone.text(found))

@@ -11,12 +11,14 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from research.errors import UserError, nearest
+from research.errors import UserError, nearest, the_one
 from research.store import atomic
 
 COMMANDS = ("kill", "resume", "rollback", "stop")
@@ -41,7 +43,9 @@ def run_id(study: str, now: int) -> str:
 
 
 def create(study: str, now: int, facts: dict[str, Any]) -> Path:
-    """Make the folder of a new run and write `facts` to its ``run.json``.
+    """Make the folder of a new run and write `facts` to its ``run.json``; this process runs it.
+
+    Folders of runs that ended before they began are cleared away.
 
     Parameters
     ----------
@@ -57,6 +61,7 @@ def create(study: str, now: int, facts: dict[str, Any]) -> Path:
     UserError
         If the disk refuses.
     """
+    _clear()
     while True:
         folder = root() / run_id(study, now)
         with atomic.writing(folder):
@@ -65,6 +70,7 @@ def create(study: str, now: int, facts: dict[str, Any]) -> Path:
             except FileExistsError:  # drawn before in this very minute
                 continue
             (folder / "commands").mkdir()
+        runs_it(folder, os.getpid())
         atomic.write_json(folder / "run.json", {"run": folder.name, "created": now, **facts})
         return folder
 
@@ -110,9 +116,27 @@ def remaining(folder: Path, last: int, length: int | None) -> int | None:
 
 
 def runs() -> list[str]:
-    """Return the names of all paper runs, the newest last."""
-    found = list(root().glob("*/run.json"))
-    return [path.parent.name for path in sorted(found, key=_age)]
+    """Return the names of all paper runs, the newest last.
+
+    A folder without an event in its journal is a run only while a process prepares it.
+    """
+    made = (path for path in root().glob("*/run.json") if not never_began(path.parent))
+    return [path.parent.name for path in sorted(made, key=_age)]
+
+
+def never_began(folder: Path) -> bool:
+    """Tell whether a run ended while it was prepared: nothing was decided, nobody is at it."""
+    from research.live.journal import files
+
+    return files.empty(folder) and runner(folder) is None
+
+
+def _clear() -> None:
+    """Take away what runs left that were killed while they were prepared."""
+    for path in root().glob("*/run.json"):
+        if never_began(path.parent):
+            with suppress(BlockingIOError, UserError), hold(path.parent):
+                shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _age(path: Path) -> tuple[str, int, str]:
@@ -120,24 +144,23 @@ def _age(path: Path) -> tuple[str, int, str]:
 
 
 def find(run: str | None = None) -> Path:
-    """Return the folder of a run by its name; without a name, or for ``latest``, the newest.
+    """Return the folder of a run by its name, or by a part of it that fits it alone.
+
+    Without a name, or for ``latest``, it is the newest.
 
     Raises
     ------
     UserError
-        If there is no such run.
+        If there is no such run, the part fits several, or the run ended before it began.
     """
-    known = runs()
+    known = runs()[::-1]
+    if run and run not in known and (root() / run / "run.json").exists():
+        raise UserError(f"run {run}: was stopped before it began. Start a new one.")
     if not known:
         raise UserError("paper runs: there is none yet. Start one with ./run live --study demo.")
     if run in (None, "latest"):
-        return root() / known[-1]
-    if run not in known:
-        raise UserError(
-            f"paper run {run!r}: not among the {len(known)} stored ones."
-            f"{nearest(str(run), known)} The newest is {known[-1]}."
-        )
-    return root() / str(run)
+        return root() / known[0]
+    return root() / the_one(str(run), known, what="paper run")
 
 
 # -- who runs it ------------------------------------------------------------------------------
@@ -164,9 +187,26 @@ def hold(folder: Path) -> IO[str]:
         raise BlockingIOError(f"run {folder.name} is already running (process {who})") from None
     with atomic.writing(path):
         handle.truncate(0)
-        handle.write(json.dumps({"pid": os.getpid(), "boot": _boot(), "born": _born(os.getpid())}))
+        handle.write(json.dumps(_process(os.getpid())))
         handle.flush()
     return handle
+
+
+def runs_it(folder: Path, pid: int) -> None:
+    """Say that process `pid` is about to run this folder; it keeps others out once it can `hold`.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written to.
+    """
+    path = folder / "journal.lock"
+    with atomic.writing(path):
+        path.write_text(json.dumps(_process(pid)))
+
+
+def _process(pid: int) -> dict[str, Any]:
+    return {"pid": pid, "boot": _boot(), "born": _born(pid)}
 
 
 def _flock(handle: IO[str]) -> None:
@@ -187,7 +227,7 @@ def runner(folder: Path) -> int | None:
     """Return the id of the process that runs this folder now; None where there is none."""
     owner = _owner(folder)
     pid = owner.get("pid")
-    alive = pid is not None and owner == {"pid": pid, "boot": _boot(), "born": _born(pid)}
+    alive = pid is not None and owner == _process(pid)
     return pid if alive else None
 
 

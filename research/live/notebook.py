@@ -75,11 +75,11 @@ def start(
     UserError
         If the study or an option is none, or it asks for real orders.
     """
+    from research import pipeline
     from research.live import session
-    from research.study import read
 
     if isinstance(study, str):
-        chosen = read(study, options or {})
+        chosen = pipeline.read(study, options or {})
     else:
         chosen = study.with_options(options) if options else study
     if chosen.live.mode != "paper":
@@ -103,6 +103,7 @@ def _spawn(folder: Path, words: list[str]) -> None:
             stderr=said,
             start_new_session=True,
         )
+    folders.runs_it(folder, child.pid)
     CHILDREN[folder.name] = child
     Thread(target=child.wait, name=f"wait {folder.name}", daemon=True).start()
 

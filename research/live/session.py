@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import shutil
 import time
 from contextlib import suppress
@@ -13,15 +14,14 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from research import datasets, units
-from research import study as study_room
+from research import datasets, pipeline, units
 from research.errors import UserError
 from research.live import arms, basis, folders, names, parts, played, prepare
 from research.live import clock as clocks
 from research.live import feed as feeds
 from research.live.alerts import Alerts
 from research.live.broker import Broker, terms
-from research.live.journal.files import database
+from research.live.journal.files import empty
 from research.live.log import Log, opened
 from research.live.net import Network
 from research.live.played import EXCHANGE
@@ -92,7 +92,7 @@ def run(
     if not speed >= 0:
         raise UserError(f"live: --speed must be 0 (no bound) or above, found {speed:g}.")
     plan = played.plan(faults)
-    folder = folders.find(resume) if resume else None
+    folder = _idle(folders.find(resume)) if resume else None
     if folder is not None and options:
         raise UserError(
             f"run {folder.name}: goes on with the settings it began with, found "
@@ -101,7 +101,7 @@ def run(
     if folder is not None:
         chosen = Study.model_validate(folders.facts(folder)["study"])
     else:
-        chosen = study_room.read(name, options)
+        chosen = pipeline.read(name, options)
     live = _real(chosen, folder, mode, dry_run=dry_run)
     _tradable(chosen)
     length = None if span is None else micro(units.duration(span))
@@ -116,12 +116,20 @@ def run(
     return _first(chosen, create(chosen, live=live), wish)
 
 
+def _idle(folder: Path) -> Path:
+    """Refuse a run that another process has, or prepares; a notebook makes one for its child."""
+    who = folders.runner(folder)
+    if who not in (None, os.getpid(), os.getppid()):
+        raise BlockingIOError(f"run {folder.name} is already running (process {who})")
+    return folder
+
+
 def _first(study: Study, folder: Path, wish: Wish) -> dict[str, Any]:
     """Sit for the first time; a run that a mistake kept from beginning leaves no folder."""
     try:
         return asyncio.run(_sit(study, folder, wish))
     except UserError:
-        if not database(folder).exists():  # else status and parity would take it for the newest
+        if empty(folder):  # what is not cleared here the next start clears
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -252,7 +260,7 @@ async def _opened(
             deadline_us=micro(study.live.deadline),
             stale_us=micro(study.live.stale),
             bars=folder / played.MARKET if study.feed == "replay" else None,
-            note=lambda kind, body: notes[0](kind, body) if notes else None,
+            note=lambda kind, body: notes[0](kind, _true(network, body)) if notes else None,
             names=names.read(study, symbols),
             **parts.streams(study),
         )
@@ -264,6 +272,13 @@ async def _opened(
         await network.close()
         raise
     return _Lines(network, clock, feed, gateway)
+
+
+def _true(network: Network, body: dict[str, Any]) -> dict[str, Any]:
+    """Name the simulated exchange where a feed names the address of the venue that it plays."""
+    if "route" not in body or not network.simulated:
+        return body
+    return {**body, "route": f"simulated://{body['route'].partition('://')[2]}"}
 
 
 async def _run(

@@ -25,7 +25,7 @@ from research.portfolio.result import Portfolio
 from research.portfolio.weights import FEWEST_DAYS, WEIGHTS, scheme
 from research.search.space import FACTS
 from research.store import cards, ledger
-from research.study import Study, read
+from research.study import Study
 from research.units import show
 
 __all__ = ["WEIGHTS", "Component", "Portfolio", "components", "run", "together", "walk_forward"]
@@ -143,7 +143,7 @@ def walk_forward(
                 f"walk: {key} is a fact of the market, not a choice: the kindest one would always "
                 "win. Set it with -o; ./run sweep shows how much hangs on it."
             )
-    studies = {label: read(chosen, {**options, **point}) for label, point in points.items()}
+    studies = {label: pipeline.read(chosen, {**options, **p}) for label, p in points.items()}
     for study in studies.values():
         tape.rules(study)  # what cannot go together says so before anything is trained
     watch = progress or batch.progress(f"{len(studies)} combinations")
@@ -229,7 +229,7 @@ def _components(study: Study, known: _Forecast, called: str, *, by_symbol: bool)
 
 def _read(studies: Iterable[str | Study]) -> dict[str, Study]:
     """Read studies and name them; those of one name by the settings in which they differ."""
-    known = [study if isinstance(study, Study) else read(study) for study in studies]
+    known = [study if isinstance(study, Study) else pipeline.read(study) for study in studies]
     if not known:
         raise UserError("portfolio: name at least one study, as in ./run portfolio demo quantiles")
     settings, named = [study.settings() for study in known], {}

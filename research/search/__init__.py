@@ -22,7 +22,7 @@ from research.search import journal
 from research.search import space as space_room
 from research.search.space import SAMPLERS, parse
 from research.store import atomic, cards, ledger
-from research.study import Study, read
+from research.study import Study
 
 __all__ = ["GOALS", "SAMPLERS", "Search", "parse", "run"]
 
@@ -156,12 +156,13 @@ def run(
     first day of selection for all. Days held out are traded as if they were the first: a rule that
     trades trailing bins has none in its first window.
     """
-    study = read(chosen, options)
+    study = pipeline.read(chosen, options)
     ranges = space_room.read(space, study.settings())
     _check(ranges, n_trials, goal, sampler, held_out)
     for key, values in ranges.items():
         for choice in values if isinstance(values, list) else []:
-            study.with_options({key: choice})  # a typo is said now, not set aside as a trial
+            # a typo is said now, not set aside as a trial
+            pipeline.read(chosen, {**options, key: choice})
     datasets.acquire(study)
     watch = progress or batch.progress(f"search of {n_trials}")
     span, path = _span(study, ranges, held_out), _file(study, ranges, goal, sampler, held_out)

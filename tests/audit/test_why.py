@@ -169,6 +169,13 @@ def test_a_study_means_its_newest_run(sealed_run):
         scenes.find("nothing-like-it")
 
 
+def test_a_part_of_an_id_is_asked_of_stored_runs_and_of_paper_runs(sealed_run, paper):
+    assert scenes.find(sealed_run.id[-7:]).run == sealed_run.id
+    assert scenes.find("by_hand_0").run == paper.name
+    with pytest.raises(UserError, match=f"Choose one of: .*{sealed_run.id}.*{paper.name}"):
+        scenes.find("2")
+
+
 # -- a run on paper ---------------------------------------------------------------------------
 
 

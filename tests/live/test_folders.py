@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from research.errors import UserError
-from research.live import folders
+from research.live import folders, journal, session
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOW = 1_795_212_900_000_000
@@ -54,9 +54,72 @@ def test_the_newest_run_is_found(run):
     assert folders.find() == same_minute
 
 
-def test_a_run_that_is_not_there_names_the_nearest(run):
-    with pytest.raises(UserError, match=f"Did you mean '{run.name}'"):
-        folders.find(run.name[:-1] + "x")
+@pytest.mark.parametrize("typed", [lambda name: name[:-1] + "x", lambda name: name[-4:-1] + "x"])
+def test_a_run_that_is_not_there_names_the_nearest(run, typed):
+    with pytest.raises(UserError, match=f"Did you mean '{run.name}'") as caught:
+        folders.find(typed(run.name))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_part_that_fits_one_run_alone_names_it(run):
+    later = folders.create("alpha", NOW + 60_000_000, {})
+    assert folders.find("demo") == folders.find(run.name[-4:]) == run
+    assert folders.find("_2216_") == later
+    with pytest.raises(UserError, match=f"Choose one of: {later.name}, {run.name}[.]") as caught:
+        folders.find("2026-11-20")
+    assert "\n" not in str(caught.value)
+
+
+def killed_in_preparation(study, *, journal=False):
+    """Make the folder that a process leaves which ends before the run's first event."""
+    code = "import sys; from research.live import folders, journal\n"
+    code += f"made = folders.create({study!r}, {NOW}, {{}})\n"
+    code += "journal.Journal.open(made) if sys.argv[1:] else None\n"
+    code += "print(made, flush=True); import os; os._exit(1)"
+    words = [sys.executable, "-c", code, *(["journal"] if journal else [])]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    return Path(said.stdout.strip())
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["no journal", "empty journal"])
+def test_a_run_that_was_killed_before_it_began_is_none(run, journal):
+    left = killed_in_preparation("later", journal=journal)
+    assert (left / "run.json").exists() and (left / "journal.sqlite").exists() == journal
+    assert folders.runs() == [run.name] and folders.find() == run
+    with pytest.raises(UserError, match="was stopped before it began"):
+        folders.find(left.name)
+    new = folders.create("demo", NOW, {})
+    assert not left.exists() and folders.runs() == [run.name, new.name]
+
+
+def test_a_run_that_another_process_prepares_is_a_run_and_its_own(run):
+    """It is there for who asks how it is or kills it; it cannot be gone on with beside it."""
+    code = "import sys, time; from research.live import folders\n"
+    code += f"print(folders.create('later', {NOW + 60_000_000}, {{}}), flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    made = Path(child.stdout.readline().decode().strip())
+    assert folders.find() == made and folders.runner(made) == child.pid
+    with pytest.raises(BlockingIOError, match=rf"already running \(process {child.pid}\)"):
+        session.run("", {}, resume=made.name)
+    child.kill()
+    child.communicate()
+    assert folders.find() == run
+
+
+def test_a_run_that_has_begun_stays_whatever_became_of_its_journal(run):
+    with journal.Journal.open(run) as written:
+        written.append(("start", {"time": NOW}))
+    (run / "journal.lock").unlink()
+    assert folders.runs() == [run.name]
+    (run / "journal.sqlite").write_bytes(b"torn")
+    folders.create("demo", NOW, {})
+    assert run.name in folders.runs()
+    head = (run / "journal.head").read_bytes()
+    (run / "journal.head").unlink()
+    assert run.name in folders.runs()
+    (run / "journal.sqlite").unlink()
+    (run / "journal.head").write_bytes(head)  # its database is lost, and it had begun
+    assert run.name in folders.runs()
 
 
 def test_without_a_run_the_message_says_how_to_start_one():
@@ -84,7 +147,7 @@ def test_a_time_that_was_asked_for_is_remembered(run):
 
 
 def test_a_run_has_a_runner_for_as_long_as_it_lives(run):
-    assert folders.runner(run) is None
+    assert folders.runner(run) == os.getpid()  # who makes a folder is about to run it
     code = "import sys, time; from pathlib import Path; from research.live import folders\n"
     code += "held = folders.hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     child = subprocess.Popen(

@@ -67,6 +67,8 @@ def test_recoverable_faults_change_no_decision(two_hours):
     assert journal.decisions(calm) == journal.decisions(rough)
     notes = [e for e in journal.read(rough) if e.kind == "note"]
     assert notes, "no fault was felt"
+    said = (rough / "log.jsonl").read_text()
+    assert "simulated://fstream.binance.com" in said and "wss://" not in said
     assert proof.check(rough).unexplained == 0
 
 

@@ -90,7 +90,7 @@ def run(
         raise UserError(
             "discovery: an edge can be planted into a simulated market only. Leave out --null."
         )
-    asked = study.read(name, {**(options or {}), "simulated.ic": planted or 0.0})
+    asked = pipeline.read(name, {**(options or {}), "simulated.ic": planted or 0.0})
     tried = settings(asked, trials)
     items = [
         Market(name, options or {}, null, planted, seed, trials) for seed in range(1, markets + 1)

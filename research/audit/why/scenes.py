@@ -11,7 +11,7 @@ import polars as pl
 from research import features as feature_room
 from research import models, pipeline, schema, stored_runs, tape, training
 from research.audit.verify.manifest import read as manifest
-from research.errors import UserError
+from research.errors import UserError, the_one
 from research.live import folders, journal, replay
 from research.live.record import Run as PaperRun
 from research.store import atomic
@@ -58,7 +58,8 @@ def find(name: str) -> Scene:
     Parameters
     ----------
     name : str
-        A study, a run's id or a part of it that fits one alone, ``latest``, or a paper run's name.
+        A study, ``latest``, or the id of a stored run or a paper run; a part that fits one alone
+        will do.
 
     Raises
     ------
@@ -67,15 +68,11 @@ def find(name: str) -> Scene:
     """
     if of_study := stored_runs.runs(name):
         return _stored(of_study[0])
-    on_paper = [run for run in folders.runs() if name in run]
-    fits = [run for run in stored_runs.runs() if name in run.id or name == "latest"]
-    if on_paper and not fits:
-        if len(on_paper) > 1 and name not in on_paper:
-            raise UserError(
-                f"why {name!r}: several paper runs fit. Choose one of: {', '.join(on_paper[-8:])}."
-            )
-        return _paper(folders.find(name if name in on_paper else on_paper[0]))
-    return _stored(stored_runs.run(name))
+    stored, on_paper = [run.id for run in stored_runs.runs()], folders.runs()[::-1]
+    if name == "latest" or not stored + on_paper:
+        return _stored(stored_runs.run(name))
+    chosen = the_one(name, stored + on_paper, what="run")
+    return _stored(stored_runs.run(chosen)) if chosen in stored else _paper(folders.find(chosen))
 
 
 # -- a stored run ---------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from research import models, read_study
 from research.campaigns.paper import place
 from research.campaigns.paper.equal import differing
-from research.live import clock, journal, prepare, session, trainer
+from research.live import clock, folders, journal, prepare, session, trainer
 from research.live.desk import Desk
 from research.live.journal import writer
 from research.live.moments import Bar, Scored
@@ -94,7 +94,7 @@ class Life:
     """One run, from its folder to the end of its market, however often it is killed."""
 
     def __init__(self, study: Study, minutes: int) -> None:
-        self.folder, self._minutes = session.create(study), minutes
+        self.folder, self._study, self._minutes = session.create(study), study, minutes
 
     @property
     def left(self) -> int:
@@ -110,6 +110,8 @@ class Life:
             If it failed, hung, or lost what it had acknowledged.
         """
         _alone()
+        if folders.never_began(self.folder):  # killed while it was prepared: it is no run
+            self.folder = session.create(self._study)
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:

@@ -66,6 +66,20 @@ def damaged(folder: Path, found: object) -> UserError:
     )
 
 
+def empty(folder: Path) -> bool:
+    """Tell whether no event was ever written; of what cannot be read that is not known: False."""
+    head = read_head(folder)
+    if head is not None and head.seq:
+        return False
+    if not database(folder).exists():
+        return True
+    try:
+        with closing(reading(folder)) as connection:
+            return connection.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None
+    except sqlite3.Error:
+        return False
+
+
 def reading(folder: Path) -> sqlite3.Connection:
     """Return a connection that can only read, and never makes the writer wait."""
     path = database(folder).resolve()
