@@ -70,14 +70,19 @@ class Evaluation:
         return {**found, "ic_break_even": self.ic_break_even}
 
     def _repr_html_(self) -> str:
-        needed = self.ic_break_even
-        ratio = f", ratio {self.score.ic / needed:.2f}" if needed else ": trading costs nothing"
+        score = self.score
         return (
-            f"<b>IC {self.score.ic:.4f}</b> [{self.score.low:.4f}, {self.score.high:.4f}], "
-            f"break-even {needed:.4f}{ratio}"
-            f"<br><small>{escape(self.score.blocks)}</small>"
+            f"<b>IC {score.ic:.4f}</b> [{score.low:.4f}, {score.high:.4f}], {self._pays()}"
+            f"<br><small>{escape(score.blocks)}</small>"
             f"{self.classes._repr_html_() if self.classes else ''}{self.quantiles._repr_html_()}"
         )
+
+    def _pays(self) -> str:
+        needed = self.ic_break_even
+        if needed >= 1:
+            return "no IC pays for trading so often"
+        known = f"ratio {self.score.ic / needed:.2f}" if needed > 0 else "trading costs nothing"
+        return f"break-even {needed:.4f}, {known}"
 
 
 def evaluate(

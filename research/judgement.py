@@ -6,6 +6,7 @@ anything down: these are questions about one trial, not trials.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from datetime import date, timedelta
 from typing import Any, NamedTuple
@@ -44,9 +45,15 @@ def judge(study: Study, found: pipeline.Evaluation, tested: pipeline.Backtest) -
     Returns
     -------
     Verdict
-        Shows itself in a cell.
+        Shows itself in a cell. Where rebates pay for trading it is not `deployable`: each fill is
+        taken to be certain, and a rebate is paid to orders that are not.
     """
-    return verdict(evidence(study, found, tested))
+    said = verdict(evidence(study, found, tested))
+    if said.word != "deployable" or found.ic_break_even >= 0:
+        return said
+    because = f"rebates pay for fills that were taken to be certain; {said.because}"
+    change = ("what resting orders miss or lose, stated as costs.slippage",)
+    return dataclasses.replace(said, word="undecided", because=because, change=change)
 
 
 def evidence(study: Study, found: pipeline.Evaluation, tested: pipeline.Backtest) -> Evidence:

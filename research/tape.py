@@ -76,7 +76,7 @@ def rules(study: Study) -> Rules:
 def _kind(study: Study) -> Rules:
     chosen, interval, side = study.backtest, study.data.interval, _side(study)
     if chosen.rule == "threshold":
-        enter = charges.round_trip(study) if chosen.enter is None else chosen.enter
+        enter = max(charges.round_trip(study), 0.0) if chosen.enter is None else chosen.enter
         return rule_room.threshold(enter=enter, leave=chosen.leave, side=side, interval=interval)
     if chosen.rule == "probability":
         return rule_room.probability(enter=chosen.enter_probability, side=side, interval=interval)

@@ -1,5 +1,7 @@
 """Where the verdict's numbers come from: each against the public way to the same number."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ from tests_settings import SMALL
 
 import research
 from research import datasets, judgement, league, pipeline, report, sweeps
+from research.performance.verdict import Evidence
 from research.store import ledger
 from research.store.ledger import chain, trials
 
@@ -60,6 +63,21 @@ def test_a_question_about_a_trial_is_no_trial(traded):
     before = len(chain.read().rows)
     judgement.judge(study, found, tested)
     assert len(chain.read().rows) == before
+
+
+@pytest.mark.parametrize(("needed", "word"), [(-0.01, "undecided"), (0.0, "deployable")])
+def test_what_rebates_pay_for_is_not_deployable(traded, monkeypatch, needed, word):
+    """Fills are taken to be certain, and a rebate is paid to orders that are not."""
+    study, _, found, tested = traded
+    good = Evidence(
+        ic=0.1, ic_low=0.08, ic_high=0.12, ic_break_even=needed, scored_days=40, net_return=0.3,
+        net_low=0.2, net_high=0.4, days=40, dsr=0.99, trials=2, without_day=0.2, without_week=0.1,
+        bar_later=0.2, bp_more=0.2,
+    )  # fmt: skip
+    monkeypatch.setattr(judgement, "evidence", lambda *_: good)
+    said = judgement.judge(study, replace(found, ic_break_even=needed), tested)
+    assert said.word == word
+    assert said.because.startswith("rebates") == bool(said.change) == (needed < 0)
 
 
 def test_a_sweep_inside_an_exploration_bears_its_note(small):

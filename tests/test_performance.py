@@ -245,4 +245,15 @@ def test_text_shows_every_number_it_knows():
     lines = performance.text(summed([100.0, 110.0], trades([3.0, -1.0]))).splitlines()
     assert lines[0].split() == ["net", "return", "+10.00%"]
     assert any(line.startswith("win rate") and line.endswith("50.0%") for line in lines)
-    assert len({len(line) for line in lines}) == 1
+    assert len({len(line) for line in lines[:-1]}) == 1
+
+
+def test_no_figure_of_a_year_from_less_than_two_months():
+    """Fifty-nine days are not written as a year; sixty are, with their interval."""
+    known = {"annual_return": 0.5, "annual_low": -0.1, "annual_high": 0.9, "sharpe": 2.0}
+    few = performance.text({"net_return": 0.08, **known, "days": 59.9})
+    assert "annual" not in few and "Sharpe" not in few and "net return" in few
+    assert few.splitlines()[-1] == "figures of a year are shown from 60 days on: here are 59.9"
+    many = performance.text({"net_return": 0.08, **known, "days": 60.0})
+    assert "+50.00%  95 % from -10.00% to +90.00%" in many and "Sharpe" in many
+    assert "60 days" not in many

@@ -1,14 +1,15 @@
 import json
 import math
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 
 import research
-from research import pipeline, report, tape
-from research.errors import UserError
+from research import pipeline, plots, report, tape
+from research.errors import UserError, the_one
 from research.report import numbers, pages
 from research.study import Study, read
 
@@ -75,12 +76,61 @@ def test_runs_are_found_and_compared(small, kept):
     assert found.changed == {"costs.fee": (None, 0.0002)}
     assert found.difference["ic"] == 0.0
     assert "IC difference" in found.text()
+    assert found.metrics["ic_low"] == (kept.summary["scores"]["ic_low"],) * 2
     assert json.dumps(found.to_dict())
     with pytest.raises(UserError, match="no such run"):
         research.run("nothing-like-it")
     listed = (kept.folder.parent.parent / "index.html").read_text()
     assert kept.id in listed
     assert other.id in listed
+
+
+def test_a_comparison_fits_a_terminal(small, kept):
+    """Settings come first, then results with their intervals; what is long goes on below."""
+    many = [f"SIM{n:02}USDT" for n in range(30)]
+    found = research.compare(kept, kept)
+    assert "settings that differ" not in found.text()
+    lines = replace(found, changed={"data.symbols": (many, None)}).text().splitlines()
+    assert max(map(len, lines)) <= 100
+    settings, results = lines.index("settings that differ:"), lines.index("results:")
+    assert settings < results and " ".join(many[-3:]).replace(" ", ", ") in lines[results - 2]
+    said = {line.split()[0]: line for line in lines[results + 2 :] if line}
+    score, tested = kept.summary["scores"], kept.summary["backtest"]
+    assert said["ic"].count(f" [{score['ic_low']:.4g}, {score['ic_high']:.4g}]") == 2
+    assert said["net_return"].split()[1:] == [f"{tested['net_return']:.4g}"] * 2  # too few days
+    assert said["verdict"].split()[1:] == [kept.summary["verdict"]["word"]] * 2
+    assert "SIM29USDT</td><td>-" in replace(found, changed={"a": (many, None)})._repr_html_()
+
+
+KNOWN = ["2026-11-21_0900_demo_9c01", "2026-11-20_2216_demo_3f2a", "2026-11-20_2215_trend_3f2a"]
+
+
+@pytest.mark.parametrize("part", ["9c01", "2026-11-21", "_0900_", KNOWN[0]])
+def test_a_part_that_fits_one_name_alone_is_that_name(part):
+    assert the_one(part, KNOWN, what="run") == KNOWN[0]
+    assert the_one(part, [*KNOWN, KNOWN[0] + "-2"][1:], what="run") == KNOWN[0] + "-2"
+
+
+def test_a_whole_name_is_itself_though_it_is_a_part_of_another():
+    assert the_one(KNOWN[0], [KNOWN[0] + "-2", *KNOWN], what="run") == KNOWN[0]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("3f2a", f"fits 2, must fit one alone. Choose one of: {KNOWN[1]}, {KNOWN[2]}."),
+        ("9c0x", f"no such run. Did you mean '{KNOWN[0]}'?"),
+        ("trand_3f", f"no such run. Did you mean '{KNOWN[2]}'?"),
+        ("~~", f"no such run. The newest is {KNOWN[0]}."),
+    ],
+)
+def test_what_fits_several_or_none_is_told_in_one_line(word, said):
+    with pytest.raises(UserError) as caught:
+        the_one(word, KNOWN, what="run")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    many = [f"{word}{n}" for n in range(20)]
+    with pytest.raises(UserError, match=f"{word}7 and 12 older ones"):
+        the_one(word, many, what="run")
 
 
 def test_a_run_opens_its_tables(kept, small):
@@ -176,9 +226,10 @@ def test_a_size_by_volatility_says_how_often_the_cap_was_it(small):
 # -- what the page shows, and what it does not ------------------------------------------------
 
 
-def page(kept, small, **changed):
-    """The page of a run whose summary is changed in its section of backtests."""
+def page(kept, small, sheet=None, **changed):
+    """The page of a run whose summary is changed in its tear sheet and its section of backtests."""
     summary = kept.summary | {"backtest": kept.summary["backtest"] | changed}
+    summary |= {"tearsheet": kept.summary["tearsheet"] | (sheet or {})}
     found, tested = pipeline.evaluation(small), pipeline.backtest(small)
     return pages.run(small, summary, tested, found, kept.folder, ["a proof"]).read_text()
 
@@ -196,14 +247,69 @@ def test_a_run_carries_its_certificate(kept):
     assert "Nothing does" in text and f"{said['checked']:,} values" in text
 
 
-def test_no_sharpe_ratio_of_a_few_days(kept, small):
+def test_the_page_shows_the_tear_sheet(kept):
+    text = (kept.folder / "index.html").read_text()
+    sheet = kept.summary["tearsheet"]
+    assert sheet["per"] == "day" and "Fewer than 60 days are not made into a year" in text
+    for words in ("Sharpe ratio, a day", "largest drawdown", "time with a position", "week from"):
+        assert words in text
+    assert "a year</td>" not in text and "Calmar" not in text
+    assert sheet["deepest"]["depth"] == pytest.approx(kept.summary["backtest"]["max_drawdown"])
+    whole = math.prod(1 + row["net_return"] for row in sheet["periods"]) - 1
+    assert whole == pytest.approx(kept.summary["backtest"]["net_return"], rel=1e-9)
+
+
+def test_figures_of_a_year_have_sixty_days_and_an_interval(kept, small):
+    """Twelve point three is shown with its interval; without one, or without trials, it is not."""
     ratio = {"sharpe": 12.345, "sharpe_low": 1.5, "sharpe_high": 20.5}
-    few = page(kept, small, days=29.9, **ratio)
-    assert "12.35" not in few and "12.34" not in few
-    assert "30 days of returns are too few to tell" in few
-    many = page(kept, small, days=30.0, **ratio)
-    assert "12.3" in many and "[1.5, 20.5]" in many
-    assert "too few to tell" not in many
+    year = {"per": "year", "calmar": 3.25, **ratio}
+    shown = page(kept, small, year)
+    assert shown.count("12.3") == 2 and shown.count("[1.50, 20.50]") == 2
+    assert "Sharpe ratio, a year" in shown and "3.25" in shown
+    assert "Fewer than 60 days" not in shown
+    unsure = page(kept, small, year | {"sharpe_low": None})
+    assert "12.3" not in unsure
+    few = page(kept, small, year | {"sharpe_low": None}, net_low=None, net_high=None)
+    assert "under ten days" in few and "12.3" not in few
+
+
+def test_months_are_laid_out_by_year(kept, small):
+    months = [
+        {"start": "2023-12-01", "days": 10, "net_return": 0.1},
+        {"start": "2024-01-01", "days": 31, "net_return": -0.05},
+        {"start": "2024-02-01", "days": 9, "net_return": 0.2},
+    ]
+    text = page(kept, small, {"period": "month", "periods": months})
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in text.split("\n") if "<td>202" in row]
+    assert rows == [
+        ["2023", *[""] * 11, "+10.0%", "+10.0%"],
+        ["2024", "-5.0%", "+20.0%", *[""] * 10, "+14.0%"],
+    ]
+
+
+def test_a_makers_rebate_is_income_on_the_page_and_in_the_ledger(kept, small):
+    """What comes back is a rate of what was traded, and the break-even fee is where nothing is."""
+    told = {"costs.fee": "-2 bps", "costs.role": "maker", "costs.slippage": 0.0}
+    study = small.with_options(told | {"backtest.enter": "2 bps"})
+    assert tape.rules(small.with_options(told)).enter == 0.0  # a round trip is paid for
+    tested = pipeline.backtest(study)
+    capital, traded = study.backtest.capital, tested.equity["traded"].sum()
+    assert tested.equity["fees"].sum() == pytest.approx(-0.0002 * traded) and traded > 0
+    gained = tested.equity["equity"][-1] - capital
+    assert gained == pytest.approx(tested.trades["net"].sum(), rel=1e-9)
+    gross = tested.trades["gross"].sum()
+    assert gained == pytest.approx(gross + 0.0002 * traded, rel=1e-9)
+    even = tested.summary["break_even_fee"]
+    again = pipeline.backtest(study.with_options({"costs.fee": even}))
+    assert again.summary["net_return"] == pytest.approx(0.0, abs=1e-6)
+    found = pipeline.evaluation(study)
+    assert found.ic_break_even < 0 and "trading costs nothing" in found._repr_html_()
+    summary = kept.summary | {"scores": kept.summary["scores"] | {"ic_break_even": -0.1}}
+    text = pages.run(study, summary, tested, found, kept.folder, ["a proof"]).read_text()
+    assert "whose rebate is a gain here" in text and "-2.00 bps" in text
+    assert "trading costs nothing" in text
+    drawn = plots.fee_sweep(tested.fee_sweep, break_even=even).lines[0].get_xdata()
+    assert min(drawn) == -0.0002
 
 
 def test_the_page_says_how_large_entries_were(kept):

@@ -286,6 +286,16 @@ def test_trading_at_the_break_even_ic_earns_the_cost():
     assert y[traded].mean() == pytest.approx(cost, rel=0.03)
 
 
+def test_where_trading_is_paid_for_any_ic_does():
+    """A rebate is a cost below zero; a number that is none is refused."""
+    table = market(1, 1)
+    assert scores.break_even_ic(table, cost=-0.001) == -scores.break_even_ic(table, cost=0.001) < 0
+    still = table.with_columns(y=pl.lit(0.0))
+    assert scores.break_even_ic(still, cost=-0.001) == 0 < scores.break_even_ic(still, cost=0.001)
+    with pytest.raises(UserError, match="cost must be a finite number, got nan"):
+        scores.break_even_ic(table, cost=float("nan"))
+
+
 # quantiles
 
 

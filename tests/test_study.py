@@ -30,12 +30,21 @@ def test_every_shipped_study_reads_and_names_no_symbol():
         ({"data.source": "files"}, "needs data.path"),
         ({"seed.of": 1}, "'seed' is a setting, not a section"),
         ({"costs": 3}, "costs"),
+        ({"costs.fee": "-2 bps"}, "costs.fee below zero is a maker's rebate.*costs.role=maker"),
+        ({"costs.fee": "-2", "costs.role": "maker"}, "found '-2'. Did you mean '-2 bps'"),
+        ({"costs.fee": "5"}, "found '5'. Did you mean '5 bps'"),
+        ({"costs.slippage": "-1 bps", "costs.role": "maker"}, "costs.slippage.*equal to 0"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(options, said):
     with pytest.raises(UserError, match=said) as caught:
         study.read("demo", options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_makers_fee_may_be_a_rebate():
+    made = study.read("demo", {"costs.fee": "-0.5 bps", "costs.role": "maker"})
+    assert made.fee == -0.00005 and made.settings()["costs.fee"] == -0.00005
 
 
 def test_an_unknown_study_names_the_nearest():

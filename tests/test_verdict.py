@@ -72,6 +72,14 @@ def test_few_trades_that_pay_are_not_called_too_faint():
     assert "too faint to pay its costs" in lost.because
 
 
+def test_a_net_return_is_said_with_its_interval_or_why_there_is_none():
+    assert "+20.0% [+10.0%, +30.0%] out of sample" in verdict(GOOD).because
+    faint = GOOD._replace(ic_break_even=0.16, net_return=-0.2, net_low=-0.3, net_high=-0.1)
+    assert "-20.0% [-30.0%, -10.0%] out of sample" in verdict(faint).because
+    few = verdict(faint._replace(net_low=None, net_high=None)).because
+    assert "net return -20.0% (too few days for an interval) out of sample" in few
+
+
 def test_no_correlation_above_one_is_asked_for():
     said = verdict(GOOD._replace(ic_break_even=4.119, net_low=-0.1))
     assert "4.119" not in said.because + said.change[0]

@@ -47,6 +47,8 @@ DAY = timedelta(days=1)
 def round_trip(study: Study) -> float:
     """Return what entering and leaving a position costs on average, as a fraction of price.
 
+    Below zero where a maker's rebate is more than the rest.
+
     Fees, half-spread and slippage of both sides, the half-spread averaged over symbols and hours.
     Impact is left out, for it depends on the size of the order, and so is funding, which depends
     on the time in the position.

@@ -77,7 +77,7 @@ class FeatureStudy:
         lines = "".join(
             f"<tr><td>{units.show(row['horizon'])}</td><td>{row['ic']:+.4f}</td>"
             f"<td>{row['low']:+.4f} to {row['high']:+.4f}</td>"
-            f"<td>{row['ic_break_even']:.3f}</td><td>{row['days']}</td></tr>"
+            f"<td>{_needed(row['ic_break_even'])}</td><td>{row['days']}</td></tr>"
             for row in self.ic.filter(pl.col("feature") == name).rows(named=True)
         )
         return (
@@ -87,6 +87,10 @@ class FeatureStudy:
             f'<img alt="IC by horizon" src="data:image/png;base64,'
             f'{base64.b64encode(image.getvalue()).decode()}"/>'
         )
+
+
+def _needed(ic: float) -> str:
+    return f"{ic:.3f}" if ic < 1 else "no IC pays"
 
 
 def study(

@@ -9,7 +9,7 @@ from research.performance.clusters import Trials, effective_trials
 from research.performance.curve import alpha_factor, drawdown, rolling
 from research.performance.fees import break_even_fee, fee_sweep
 from research.performance.intervals import intervals
-from research.performance.metrics import sharpe, summary, text
+from research.performance.metrics import ANNUAL_DAYS, sharpe, summary, text
 from research.performance.overfitting import PBO, pbo
 from research.performance.probabilistic import (
     Sample,
@@ -25,6 +25,7 @@ from research.performance.probabilistic import (
 from research.performance.snooping import SPA, spa, step_m
 
 __all__ = [
+    "ANNUAL_DAYS",
     "PBO",
     "SPA",
     "Sample",

@@ -25,6 +25,11 @@ def step_of(time: pl.Series) -> timedelta:
     return max(HOUR, bar(time))
 
 
+def span_of(time: pl.Series) -> timedelta:
+    """Return how long rows last, the first bar included."""
+    return time[-1] - time[0] + bar(time)
+
+
 def periods_of(equity: pl.DataFrame, capital: float | None) -> pl.DataFrame:
     """Return ``time, equity, return`` at the end of each period, gaps filled with no return.
 

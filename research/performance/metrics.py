@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from research.errors import UserError
-from research.performance.curve import YEAR, bar, drawdown, periods_of, step_of
+from research.performance.curve import YEAR, drawdown, periods_of, span_of, step_of
 
 
 def summary(equity: pl.DataFrame, trades: pl.DataFrame, *, capital: float) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _returns(equity: pl.DataFrame, capital: float) -> dict[str, Any]:
 def _ratios(equity: pl.DataFrame, capital: float) -> dict[str, Any]:
     periods = periods_of(equity, capital)
     r, step = periods["return"].drop_nulls().to_numpy(), step_of(equity["time"])
-    span = equity["time"][-1] - equity["time"][0] + bar(equity["time"])
+    span = span_of(equity["time"])
     growth = equity["equity"][-1] / capital
     deepest = abs(float(drawdown(equity, capital=capital)["drawdown"].min()))  # type: ignore[arg-type]
     annual = _power(growth, YEAR / span) if span >= timedelta(days=1) else None
@@ -242,20 +242,30 @@ _LINES = (
 )
 
 
+ANNUAL_DAYS = 60
+"""Days of returns below which no figure of a year is shown: two months say little of twelve."""
+ANNUAL = ("annual_return", "volatility", "sharpe", "sortino", "calmar")
+
+
 def text(summary: dict[str, Any]) -> str:
     """Write a summary as lines to read, with the 95 % intervals it holds.
+
+    What has no interval describes the one path that was taken. Below `ANNUAL_DAYS` days no figure
+    of a year is written.
 
     >>> print(text({"net_return": 0.0123, "net_low": -0.01, "net_high": 0.03, "trades": 5}))
     net return                +1.23%  95 % from -1.00% to +3.00%
     trades                         5
     """
-    lines = []
+    lines, days = [], summary.get("days", ANNUAL_DAYS)
     for label, key, form in _LINES:
-        if key in summary:
+        if key in summary and (days >= ANNUAL_DAYS or key not in ANNUAL):
             value, name = summary[key], key.removesuffix("_return")
             shown = "-" if value is None else form.format(value)
             ends = summary.get(f"{name}_low"), summary.get(f"{name}_high")
             known = None not in ends
             sure = "  95 % from {} to {}".format(*map(form.format, ends)) if known else ""
             lines.append(f"{label:<22}{shown:>10}{sure}")
+    if days < ANNUAL_DAYS:
+        lines.append(f"figures of a year are shown from {ANNUAL_DAYS} days on: here are {days:.3g}")
     return "\n".join(lines)

@@ -275,16 +275,20 @@ def _needed(e: Evidence) -> str:
 
 
 def _net(e: Evidence) -> str:
-    return "" if e.net_return is None else f"; net return {e.net_return:+.1%} out of sample"
+    if e.net_return is None:
+        return ""
+    known = e.net_low is not None and e.net_high is not None
+    sure = f" [{e.net_low:+.1%}, {e.net_high:+.1%}]" if known else " (too few days for an interval)"
+    return f"; net return {e.net_return:+.1%}{sure} out of sample"
 
 
 def _praise(e: Evidence) -> str:
     raw = "" if e.dsr_raw is None else f" ({e.dsr_raw:.3f} over all)"
     parts = "day, week and symbol" if e.symbols > 1 else "day and week"
     return (
-        f"{_said(e)} against the {e.ic_break_even:.3f} that pays its costs{_net(e)} "
-        f"[{e.net_low:+.1%}, {e.net_high:+.1%}]; deflated Sharpe ratio {e.dsr:.3f} over "
-        f"{_tried(e)}{raw}; it stands without its best {parts}, one bar later and for 1 bp more"
+        f"{_said(e)} against the {e.ic_break_even:.3f} that pays its costs{_net(e)}; "
+        f"deflated Sharpe ratio {e.dsr:.3f} over {_tried(e)}{raw}; "
+        f"it stands without its best {parts}, one bar later and for 1 bp more"
     )
 
 

@@ -45,7 +45,7 @@ def ic_by_day(table: Any, *, ax: Axes | None = None) -> Axes:
 
 
 def ic_decay(table: Any, *, ax: Axes | None = None) -> Axes:
-    """Draw the IC over horizons, beside the IC that would pay the costs.
+    """Draw the IC over horizons, beside the IC that would pay the costs where one could.
 
     Parameters
     ----------
@@ -66,7 +66,12 @@ def ic_decay(table: Any, *, ax: Axes | None = None) -> Axes:
         at, rows["ic"].to_numpy(), yerr=style.reach(rows, "ic"), fmt="o-", color=style.BLUE,
         capsize=3, linewidth=1.5, label="IC, 95 % interval",
     )  # fmt: skip
-    ax.plot(at, rows["ic_break_even"].to_numpy(), "s--", color=style.ORANGE, label="break-even IC")
+    needed = rows["ic_break_even"].to_numpy()
+    possible = np.where(needed < 1, needed, np.nan)  # no correlation is above one
+    ax.plot(at, possible, "s--", color=style.ORANGE, label="break-even IC")
+    for k in np.flatnonzero(needed >= 1).tolist():
+        ax.text(k, 0.5, "no IC pays", transform=ax.get_xaxis_transform(), rotation=90, ha="right",
+                va="center", color=style.ORANGE, fontsize=9)  # fmt: skip
     ax.axhline(0, color=style.INK, linewidth=0.8)
     ax.set_xticks(at, [units.show(timedelta(seconds=h.total_seconds())) for h in rows["horizon"]])
     style.legend(ax)

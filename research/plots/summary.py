@@ -85,7 +85,8 @@ def league(table: Any, *, break_even: float | None = None, ax: Axes | None = Non
     best = rows.row(-1, named=True)
     title = f"best: {best['name']} at {best['net_return'] or 0:+.1%} net"
     if break_even is not None:
-        title += f"; costs need an IC of {break_even:.3f}"
+        needs = f"costs need an IC of {break_even:.3f}"
+        title += f"; {needs if break_even < 1 else 'no IC pays the costs'}"
     return style.dress(ax, title, x="net return (%)")
 
 

@@ -29,7 +29,7 @@ def draw(
     capital = study.backtest.capital
     pictures: dict[str, Callable[[], Any]] = {
         "equity": lambda: plots.equity(tested.equity, capital=capital),
-        "rolling": lambda: plots.rolling(tested.rolling()),
+        "rolling": lambda: plots.rolling(rolled(tested)),
         "fees": lambda: plots.fee_sweep(
             tested.fee_sweep, break_even=tested.summary["break_even_fee"]
         ),
@@ -85,6 +85,12 @@ def truth(known: dict[str, Any]) -> pl.DataFrame:
         rows.append({**row, "high": known[f"{key}_high"]})
     schema = {"name": pl.String, "ic": pl.Float64, "low": pl.Float64, "high": pl.Float64}
     return pl.DataFrame(rows, schema=schema).drop_nulls("ic")
+
+
+def rolled(tested: Backtest) -> pl.DataFrame:
+    """Return rolling measures; no Sharpe ratio over windows too short for a figure of a year."""
+    short = tested.summary["days"] < 6 * performance.ANNUAL_DAYS
+    return tested.rolling().drop(["sharpe"] if short else [])
 
 
 def alpha(found: Evaluation, tested: Backtest) -> pl.DataFrame:

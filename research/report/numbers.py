@@ -13,6 +13,7 @@ from research import datasets, judgement, league, models, pipeline
 from research.errors import UserError
 from research.order_flow import studied as recorded
 from research.performance.verdict import Evidence, Verdict
+from research.report.tearsheet import tearsheet
 from research.scores import Classification
 from research.store import cards, ledger
 from research.study import Study
@@ -58,6 +59,9 @@ def summary(
             "optimism_gap": found.optimism_gap,
         },
         "backtest": _backtest(tested, said.evidence),
+        "tearsheet": tearsheet(
+            tested, capital=study.backtest.capital, ratios=not said.evidence.unreached
+        ),
         "sizing": sizing(study, tested),
         "classes": _classes(found.classes),
         "gate": _gate(study),
@@ -84,7 +88,7 @@ def without_training(study: Study, run: str, why: str) -> dict[str, Any]:
     dict
         The keys of `summary`; what would have come of training is None. The verdict says `why`.
     """
-    missing = ("quantiles", "scores", "backtest", "sizing", "classes", "gate", "trials")
+    missing = ("quantiles", "scores", "backtest", "tearsheet", "sizing", "classes", "gate")
     content: dict[str, Any] = {
         "study": study.name,
         "run": run,
@@ -100,7 +104,7 @@ def without_training(study: Study, run: str, why: str) -> dict[str, Any]:
         "data": _data(study) if recorded.kept(study)["bars"].height else None,
         "folds": 0,
         "league": [],
-        **dict.fromkeys(missing),
+        **dict.fromkeys((*missing, "trials")),
         "order_flow": recorded.numbers(study),
     }
     return clean(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shlex
 from collections.abc import Callable
 from datetime import datetime
@@ -15,6 +16,7 @@ import polars as pl
 from research import datasets, pipeline
 from research.errors import UserError
 from research.order_flow import studied as recorded
+from research.performance import ANNUAL_DAYS
 from research.store import atomic
 from research.stored_runs import runs
 from research.study import Study, read
@@ -22,8 +24,6 @@ from research.study import Study, read
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 MOST_GAPS = 200
 """Gaps of a book that a page lists; all are among the run's tables."""
-SHARPE_DAYS = 30
-"""Days of returns below which no Sharpe ratio is shown: its interval would be several wide."""
 FILES = {
     "summary.json": "every number on this page",
     "study.json": "every setting",
@@ -58,7 +58,10 @@ def run(
         regression=found.regression.to_dicts(),
         by_symbol=found.by_symbol.to_dicts(),
         blocks=found.score.blocks,
-        sharpe_days=SHARPE_DAYS,
+        fee=study.fee,
+        maker=study.costs.role == "maker",
+        annual_days=ANNUAL_DAYS,
+        calendar=_calendar(summary["tearsheet"]),
         twin=_twin(study, summary),
         twin_name=study.twin,
         twin_words=twin_words(study),
@@ -147,6 +150,23 @@ def _literal(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _calendar(sheet: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lay monthly net returns out by year: twelve of them, None where there was none, and all."""
+    if sheet["period"] != "month":
+        return []
+    years: dict[str, dict[int, float]] = {}
+    for row in sheet["periods"]:
+        years.setdefault(row["start"][:4], {})[int(row["start"][5:7])] = row["net_return"]
+    return [
+        {
+            "year": year,
+            "months": [months.get(m) for m in range(1, 13)],
+            "whole": math.prod(1 + value for value in months.values()) - 1,
+        }
+        for year, months in years.items()
+    ]
+
+
 def _worst_days(study: Study) -> list[dict[str, Any]]:
     faults = ["missing", "zero_volume", "duplicates", "revised", "off_grid", "unsorted"]
     table = datasets.quality(study).group_by("symbol").agg(pl.col("rows", *faults).sum())
@@ -180,6 +200,7 @@ def _render(template: str, **values: Any) -> str:
     loader = FileSystemLoader(TEMPLATES)
     env = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True)
     env.filters |= {"pct": percent, "bps": bps, "num": number, "share": _share, "day": _day}
+    env.filters |= {"lasts": _lasts, "in_unit": _in_unit, "error": _error}
     return env.get_template(template).render(**values)
 
 
@@ -190,6 +211,29 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
+
+
+def _lasts(minutes: float | None) -> str:
+    """Write a span of time in its own unit."""
+    if minutes is None:
+        return "–"
+    of = ((1440, "d"), (60, "h"), (1, "min"))
+    size, unit = next(((size, unit) for size, unit in of if minutes >= 2 * size), of[-1])
+    return f"{minutes / size:,.1f} {unit}"
+
+
+def _in_unit(value: float | None, name: str) -> str:
+    """Write what a check of the verdict asks for in its unit."""
+    if name.startswith("net return"):
+        return percent(value)
+    if name.startswith("share"):
+        return _share(value)
+    return number(value, 0 if name.startswith("days") else 3)
+
+
+def _error(value: float, metric: str) -> str:
+    """Write an error of forecasts in basis points of return; a share of rows in percent."""
+    return _share(value) if metric == "directional_accuracy" else f"{value * 1e4:.2f} bps"
 
 
 def bps(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 from typing import Any
 
@@ -48,19 +49,21 @@ def break_even_ic(forecasts: Any, *, cost: float, share: float = 0.1) -> float:
     forecasts : polars or pandas frame
         With `symbol`, `time` and `y`, the raw forward return; rows with null `y` are left out.
     cost : float
-        Round trip, entry and exit with fees, spread and slippage, as a fraction (0.001 = 10 bps).
+        Round trip, entry and exit with fees, spread and slippage, as a fraction (0.001 = 10 bps);
+        below zero where a rebate is more than the rest.
     share : float
         Share of rows traded on each side; 0.1 is the top and the bottom decile.
 
     Returns
     -------
     float
-        Infinite where `y` never moves and `cost` is above zero.
+        Infinite where `y` never moves and `cost` is above zero; above 1 no forecast can have it;
+        below zero where trading is paid for.
 
     Raises
     ------
     UserError
-        If `cost` is negative, `share` is not between 0 and 1, or fewer than 2 rows are known.
+        If `cost` is not finite, `share` not between 0 and 1, or fewer than 2 rows are known.
 
     Notes
     -----
@@ -76,9 +79,9 @@ def break_even_ic(forecasts: Any, *, cost: float, share: float = 0.1) -> float:
     >>> round(break_even_ic(y, cost=0.0010), 3)
     0.178
     """
-    if not cost >= 0:
-        raise UserError(f"break_even_ic: cost must not be negative, got {cost}.")
+    if not math.isfinite(cost):
+        raise UserError(f"break_even_ic: cost must be a finite number, got {cost}.")
     sigma = float(scored(forecasts, ("y",), "forecasts")["y"].std(ddof=0))  # type: ignore[arg-type]
     if sigma == 0:
-        return 0.0 if cost == 0 else float("inf")
+        return 0.0 if cost <= 0 else math.inf
     return cost / (tail_mean(share) * sigma)

@@ -24,16 +24,20 @@ def _moment(value: Any) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def _below(bound: float) -> Callable[[Any], float]:
-    """Return what reads a fraction below `bound`; 5 was most likely meant as 5 bps."""
+def _below(bound: float, *, signed: bool = False) -> Callable[[Any], float]:
+    """Return what reads a fraction below `bound`; 5 was most likely meant as 5 bps.
+
+    Where it is `signed`, -5 was meant as -5 bps, too.
+    """
 
     def read(value: Any) -> float:
         found = units.fraction(value)
-        if found < bound:
+        if (abs(found) if signed else found) < bound:
             return found
         plain = str(value).strip()
         hint = "" if plain.endswith(tuple(units.RATES)) else f" Did you mean '{plain} bps'?"
-        raise UserError(f"should be less than {bound:g}, found {value!r}.{hint}")
+        least = f"within {bound:g} of zero" if signed else f"less than {bound:g}"
+        raise UserError(f"should be {least}, found {value!r}.{hint}")
 
     return read
 
@@ -41,6 +45,8 @@ def _below(bound: float) -> Callable[[Any], float]:
 Fraction = Annotated[float, BeforeValidator(units.fraction)]
 Rate = Annotated[float, BeforeValidator(_below(0.1)), Field(ge=0)]
 """A cost per side, as a fraction of price: not below zero."""
+Fee = Annotated[float, BeforeValidator(_below(0.1, signed=True))]
+"""A fee per side, as a fraction of notional; below zero: a rebate."""
 Return = Annotated[float, BeforeValidator(_below(0.5))]
 """An expected return over one horizon, as a fraction of price."""
 Duration = Annotated[timedelta, BeforeValidator(units.duration), PlainSerializer(units.show)]

@@ -12,6 +12,7 @@ from research.study.fees import fee
 from research.study.kinds import (
     Count,
     Duration,
+    Fee,
     Fraction,
     Moment,
     Pause,
@@ -226,7 +227,8 @@ class Backtest(Section):
     """`threshold` trades expected returns, `quantile` their bins, `probability` classes;
     `follow` holds the side of the forecast for as long as it has one."""
     enter: Return | None = None
-    """`threshold`: expected return that opens a position. Absent: the round-trip cost."""
+    """`threshold`: expected return that opens a position. Absent: the round-trip cost, 0 where
+    rebates are more than it."""
     leave: Return = 0.0
     """`threshold`: opposite expected return that closes one (reversal)."""
     enter_probability: Share = 0.5
@@ -275,8 +277,10 @@ class Sizing(Section):
 class Costs(Section):
     """What trading costs, per side, as fractions of price."""
 
-    fee: Rate | None = None
-    """Absent: what `venue` charges at `tier` in this `role`."""
+    fee: Fee | None = None
+    """Absent: what `venue` charges at `tier` in this `role`. Below zero: a maker's rebate, as in
+    ``"-0.5 bps"`` with the role ``maker``. Fills are at the open all the same, and certain: what
+    resting orders miss, or lose to those who know better, is in `slippage` or in no number."""
     venue: str | None = None
     """Whose fees: ``binance_um``, ``binance_spot``, ``bybit_linear`` or ``kraken_spot``. Absent:
     those of the venue that is traded, `live.venue`, or else where the bars are from."""
@@ -316,7 +320,11 @@ class Costs(Section):
 
     @model_validator(mode="after")
     def _charged(self) -> Costs:
-        self.charged("binance_um")
+        if self.charged("binance_um") < 0 and self.role != "maker":
+            raise UserError(
+                f"costs.fee below zero is a maker's rebate, found {self.fee} for a taker. Add "
+                "costs.role=maker, and state as costs.slippage what resting orders lose."
+            )
         spreads = self.half_spread.values() if isinstance(self.half_spread, dict) else []
         if "books" in (self.half_spread, self.hours, *spreads) and not self.books:
             raise UserError("'books' needs costs.books: a file or folder of recorded quotes.")

@@ -354,6 +354,18 @@ def test_rolling_says_what_is_not_known():
         assert not ax.get_xticklabels()
 
 
+def test_no_break_even_above_one_is_drawn():
+    """A correlation ends at one: beyond it the picture says so, and its axis stays of use."""
+    impossible = decay().with_columns(ic_break_even=pl.Series([7.5, 0.06, float("inf")]))
+    ax = plots.ic_decay(impossible)
+    assert [text.get_text() for text in ax.texts] == ["no IC pays"] * 2
+    assert [text.get_position()[0] for text in ax.texts] == [0, 2]
+    drawn = np.concatenate([line.get_ydata() for line in ax.lines]).astype(float)
+    assert np.nanmax(drawn) == 0.06 and ax.get_ylim()[1] < 0.1
+    assert not plots.ic_decay(decay()).texts
+    assert "no IC pays the costs" in plots.league(league(), break_even=4.1).get_title(loc="left")
+
+
 def test_the_league_has_its_intervals_and_marks_the_study():
     more = league().with_columns(
         net_low=pl.Series([None, -0.05]),

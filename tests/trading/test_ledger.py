@@ -105,3 +105,25 @@ def test_a_signal_on_the_second_bar_leaves_the_account_a_number():
     found = loop.run(*one_symbol(rows), 1, rules, 10_000.0, sigma=sigma)
     assert np.isfinite(found.equity).all()
     assert [REASONS[c] for c in found.reasons][:3] == ["no_edge", "stale_data", "entry"]
+
+
+def test_a_rebate_is_income_by_hand():
+    """Bought at 100, sold at 110 and 120: each fill pays its maker a tenth of a percent."""
+    rebate = -0.001
+    rules = with_exits(probability(enter=0.5, interval=MINUTE), hold=MINUTE)
+    rules = with_costs(with_sizing(rules, "fraction", fraction=0.5), fee=rebate)
+    rows = [
+        (100, 100, 100, 100, 0.6),
+        (100, 105, 100, 105, 0.0),
+        (110, 120, 110, 120, 0.0),
+    ]
+    found = loop.run(*one_symbol(rows), 1, rules, 1000.0)
+    # 500 of 1,000 ordered: five at 100, for which 0.50 comes back
+    cash = 1000 - 5 * 100 + 0.5
+    assert found.equity[1] == pytest.approx(cash + 5 * 105, abs=1e-12)
+    # sold at the next open of 110: 550, and 0.55 back
+    cash += 5 * 110 + 0.55
+    assert found.equity[2] == pytest.approx(cash, abs=1e-12) == 1051.05
+    assert found.trades.fees == pytest.approx([-1.05]) and found.trades.gross == pytest.approx([50])
+    assert found.trades.net == pytest.approx([51.05])
+    assert found.fees.tolist() == pytest.approx([0.0, -0.5, -0.55])
