@@ -48,6 +48,9 @@ class Run:
 
     folder: Path
 
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"  # where a reader keeps it is nobody else's business
+
     @property
     def id(self) -> str:
         """The run's name, as in ``2026-11-20_2215_quantiles_3f2a``."""

@@ -103,13 +103,13 @@ def place_in_range(
     window : int
         Bars of the range.
     value, high, low : np.ndarray, shape (n,)
-        Not negative, without NaN; n at least `window`.
+        Not negative; n at least `window`.
 
     Returns
     -------
     np.ndarray, shape (n - window + 1,)
         0 to 100; 0 where the range is zero, or within rounding of it (2e-14 of the values),
-        which TA-Lib takes as zero.
+        which TA-Lib takes as zero; NaN where the window holds any.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def _places(value: Any, highest: Any, lowest: Any, places: Any) -> None:
         high, low = highest[i], lowest[i]
         reach = high - low
         place = (value[i] - low) / (reach / 100.0)
-        places[i] = place if reach > (high + low) * 1e-14 else 0.0
+        places[i] = 0.0 if reach <= (high + low) * 1e-14 else place
 
 
 def share(part: np.ndarray, whole: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from research.features.kernels import bars_at_least, in_blocks, numpy_expr, talib_expr
+from research.features.kernels import bars_at_least, numpy_expr, talib_expr
 from research.features.loops import place_in_range, share, window_sums
 
 # below this share of the price a deviation is a rounding residue, not a move: ticks are >= 1e-9
@@ -174,16 +174,8 @@ def stochrsi(window: int = 14) -> pl.Expr:
     Chande, T., Kroll, S. (1994). The New Technical Trader.
     """
     bars_at_least(2, stochrsi=window)
-    return numpy_expr(partial(_stochrsi, window), "close")
-
-
-def _stochrsi(window: int, close: np.ndarray) -> np.ndarray:
-    import talib
-
-    strength = talib.RSI(close, window)
-    place = partial(place_in_range, window)
-    known = in_blocks(place, window - 1, *[strength[window:]] * 3)
-    return np.concatenate([strength[:window], known])
+    own = [rsi(window)] * 3
+    return numpy_expr(partial(place_in_range, window), *own, lookback=window - 1)
 
 
 def slowk(window: int = 14, smooth: int = 3) -> pl.Expr:
