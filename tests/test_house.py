@@ -381,7 +381,8 @@ def tracked():
 
 # Written in pieces so that this file does not find itself.
 PLACES = re.compile(
-    r"(?<![\w.~])/(?:ho" + r"me|Us" + r"ers|ro" + r"ot|wo" + r"rk|op" + r"t|m" + r"nt|t" + r"mp)/[\w.]"
+    r"(?<![\w.~])/(?:ho" + r"me|Us" + r"ers|ro" + r"ot|wo" + r"rk|op" + r"t|m" + r"nt)/[\w.]"
+    r"|(?<![\w.~])/tm" + r"p/[\w.]"
     r"|[A-Z]:\\\\?Us" + r"ers"
 )
 REGISTRIES = re.compile(

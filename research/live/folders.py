@@ -25,6 +25,7 @@ COMMANDS = ("kill", "resume", "rollback", "stop")
 """What a runner can be told by a file."""
 
 _TRIES, _PAUSE = 10, 0.02  # a second runner leaves well within a second
+_WIDTH = 256  # bytes of the line that names a process
 
 
 def root() -> Path:
@@ -185,10 +186,7 @@ def hold(folder: Path) -> IO[str]:
         who = _owner(folder).get("pid", "unknown")
         handle.close()
         raise BlockingIOError(f"run {folder.name} is already running (process {who})") from None
-    with atomic.writing(path):
-        handle.truncate(0)
-        handle.write(json.dumps(_process(os.getpid())))
-        handle.flush()
+    _sign(path, os.getpid())
     return handle
 
 
@@ -200,9 +198,18 @@ def runs_it(folder: Path, pid: int) -> None:
     UserError
         If the folder cannot be written to.
     """
-    path = folder / "journal.lock"
+    _sign(folder / "journal.lock", pid)
+
+
+def _sign(path: Path, pid: int) -> None:
+    """Name a process, in one piece over what stood there: whoever looks meanwhile finds either."""
+    line = json.dumps(_process(pid)).ljust(_WIDTH).encode()
     with atomic.writing(path):
-        path.write_text(json.dumps(_process(pid)))
+        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.write(file, line)
+        finally:
+            os.close(file)
 
 
 def _process(pid: int) -> dict[str, Any]:

@@ -106,6 +106,23 @@ def test_a_run_that_another_process_prepares_is_a_run_and_its_own(run):
     assert folders.find() == run
 
 
+def test_who_looks_while_a_process_is_named_finds_it(run):
+    done = threading.Event()
+
+    def names():
+        while not done.is_set():
+            folders.runs_it(run, os.getpid())
+            folders.hold(run).close()
+
+    naming = threading.Thread(target=names)
+    naming.start()
+    try:
+        assert all(folders.runner(run) == os.getpid() for _ in range(3000))
+    finally:
+        done.set()
+        naming.join()
+
+
 def test_a_run_that_has_begun_stays_whatever_became_of_its_journal(run):
     with journal.Journal.open(run) as written:
         written.append(("start", {"time": NOW}))

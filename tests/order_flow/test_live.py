@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import aclosing
 from datetime import timedelta
 
 import polars as pl
@@ -24,18 +25,24 @@ def played():
     return market(symbols=1, minutes=1, seed=5).recording
 
 
-async def followed(played, folder, **more):
+async def followed(played, folder, *, least, every):
+    """Follow a simulated book until there are so many rows, and the last is of a proven book."""
+    rows = []
     async with (
         FlowExchange(played, speed=4.0, live=True) as exchange,
         Network(exchange.port, exchange.ca) as network,
     ):
-        how = {"length": "4 s", "every": "0.4 s", "network": network, "folder": folder}
-        return [r async for r in live.follow("binance_usdm", "SIM01USDT", **how | more)]
+        how = {"length": "60 s", "every": every, "network": network, "folder": folder}
+        async with aclosing(live.follow("binance_usdm", "SIM01USDT", **how)) as following:
+            async for row in following:
+                rows.append(row)
+                if len(rows) >= least and row["book_proven"]:
+                    break
+    return rows
 
 
 async def test_live_rows_are_those_of_the_recording_afterwards(played, tmp_path):
-    rows = await followed(played, tmp_path)
-    assert len(rows) >= 4 and rows[-1]["book_proven"]
+    rows = await followed(played, tmp_path, least=6, every="0.4 s")
     kept = recordings.read(tmp_path)
     assert not kept.gaps.height and not kept.bad
     books = order_book.build_all(kept)
@@ -50,7 +57,7 @@ async def test_live_rows_are_those_of_the_recording_afterwards(played, tmp_path)
 
 
 async def test_what_comes_of_books_waits_for_a_proven_one(played, tmp_path):
-    first = next(iter(await followed(played, tmp_path, length="2 s", every="0.1 s")))
+    first, *_ = await followed(played, tmp_path, least=1, every="0.1 s")
     assert first["book_proven"] or first["ofi_5_1s"] is None
 
 
