@@ -83,6 +83,9 @@ async def serve(venue: str, clock: mmap.mmap, seed: int, heard: IO[bytes], said:
         _tick(clock, at.clock.now())
         say(said, {"port": at.port, "ca": at.ca, "since": at.clock.now()})
         while letter := await _letter(letters):
+            if letter == b"h":  # with a minute's budget: time that stands still brings no other
+                await works.minute()
+                _tick(clock, at.clock.now())
             if letter in b"hg":
                 going = letter == b"g"
                 at.clock.hold("server", not going)
