@@ -80,6 +80,7 @@ def look_after(task: Task) -> str:
 def _slot(task: Task) -> int | None:
     """Return the newest moment at which a run's training was due that the job can wait out."""
     from research.live import prepare
+    from research.live.replay import micro
     from research.live.triggers import Rules, Triggers
 
     rules = Rules.of(task.study)
@@ -87,7 +88,7 @@ def _slot(task: Task) -> int | None:
     lasts = (task.study.retrain.lead + 1) * task.study.data.interval
     # with long bars today's training is over after the job must be: it looks after the one before
     late = lasts if lasts >= task.study.jobs.timeout else timedelta()
-    passed = (task.due - late // timedelta(microseconds=1) - begun["anchor"]) // rules.every
+    passed = (task.due - micro(late) - begun["anchor"]) // rules.every
     return begun["anchor"] + passed * rules.every if passed > begun["slot"] else None
 
 

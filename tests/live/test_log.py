@@ -303,30 +303,9 @@ def test_a_line_that_nobody_is_there_for_is_counted():
         assert shows.lost == 2
 
 
-def test_a_line_left_out_while_another_is_being_written_is_counted(monkeypatch):
-    """The writer stands in the middle of a line when the caller counts one."""
-    monkeypatch.setattr(terminals, "MOST", 1)
-    writing, going = threading.Event(), threading.Event()
-
-    def slow(descriptor, said):
-        writing.set()
-        return going.wait(60)
-
-    monkeypatch.setattr(terminals, "_written", slow)
-    reading, end = os.pipe()
-    with os.fdopen(end, "w") as stream:
-        shows = Terminal(stream)
-        shows.say("one")
-        assert writing.wait(60)
-        shows.say("two")
-        going.set()
-        shows.close()
-        os.close(reading)
-    assert shows.lost == 1
-
-
-def test_after_the_end_nobody_writes_beside_a_writer_that_is_held_up(monkeypatch):
-    """The writer stands in the middle of a line while the end gives up waiting for it."""
+@pytest.fixture
+def held_up(monkeypatch):
+    """A terminal whose writer stands in the middle of a line, what was written, and its release."""
     written, writing, going = [], threading.Event(), threading.Event()
 
     def slow(descriptor, said):
@@ -336,15 +315,29 @@ def test_after_the_end_nobody_writes_beside_a_writer_that_is_held_up(monkeypatch
 
     monkeypatch.setattr(terminals, "_written", slow)
     reading, end = os.pipe()
-    with os.fdopen(end, "w") as stream:
+    with os.fdopen(reading), os.fdopen(end, "w") as stream:
         shows = Terminal(stream)
         shows.say("one")
         assert writing.wait(60)
-        writer = shows._writer
-        monkeypatch.setattr(shows, "flush", lambda: None)
-        shows.close()
-        shows.say("late")
-        going.set()
-        writer.join(60)
-        os.close(reading)
+        yield shows, written, going
+
+
+def test_a_line_left_out_while_another_is_being_written_is_counted(held_up, monkeypatch):
+    monkeypatch.setattr(terminals, "MOST", 1)
+    shows, _, going = held_up
+    shows.say("two")
+    going.set()
+    shows.close()
+    assert shows.lost == 1
+
+
+def test_after_the_end_nobody_writes_beside_a_writer_that_is_held_up(held_up, monkeypatch):
+    """The end gives up waiting for it."""
+    shows, written, going = held_up
+    writer = shows._writer
+    monkeypatch.setattr(shows, "flush", lambda: None)
+    shows.close()
+    shows.say("late")
+    going.set()
+    writer.join(60)
     assert (written, shows.lost) == ([b"one\n"], 1)
